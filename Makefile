@@ -1,0 +1,35 @@
+# Every chore is one verb; each makes .venv first if need be.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check build clean help
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard mast_edge/native/*.cpp mast_edge/native/*.hpp)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,export,onnx,report,dev]'
+	@touch $@
+
+build: $(STAMP)  ## make .venv, compile and install
+
+demo: build      ## train, export and evaluate sparse agents on 3m, beside dense ones (under 20 minutes)
+	$(BIN)/python -m mast_edge.experiments.demo
+
+test: build      ## the default test suite
+	$(BIN)/python -m pytest
+
+test-slow: build ## the longer tests
+	$(BIN)/python -m pytest -m slow
+
+check: build     ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:           ## remove builds, keep runs
+	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache

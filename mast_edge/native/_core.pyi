@@ -1,0 +1,3 @@
+# --- simulator ---
+
+# --- agent kernels ---

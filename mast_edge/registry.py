@@ -1,0 +1,47 @@
+"""Names of the things a config or a flag can choose, resolved on use: ``"name": "module:attribute"``.
+
+Adding an algorithm, sparse method, export format, runtime backend or environment is one file and one line here.
+Nothing is imported before it is asked for, so that a base install needs no optional package.
+"""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from mast_edge.errors import ConfigError, MastEdgeError
+
+ALGORITHMS = {"qmix": "mast_edge.train.algos.qmix:Qmix"}
+SPARSE_METHODS = {"dense": "mast_edge.train.sparse.dense:Dense", "mast": "mast_edge.train.sparse.mast:Mast"}
+EXPORT_FORMATS = {
+    "csr": "mast_edge.export.to_csr:export_csr",
+    "onnx": "mast_edge.export.to_onnx:export_onnx",
+}
+RUNTIME_BACKENDS = {
+    "numpy": "mast_edge.runtime.backends.numpy_:NumpyBackend",
+    "csr": "mast_edge.runtime.backends.csr:CsrBackend",
+    "onnx": "mast_edge.runtime.backends.onnx_:OnnxBackend",
+    "torch": "mast_edge.runtime.backends.torch_:TorchBackend",
+}
+ENVIRONMENTS = {"skirmish": "mast_edge.envs.skirmish:Skirmish"}
+
+
+def nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
+    """` Did you mean 'x'?` for the closest known name, or an empty string when nothing is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def resolve(kind: str, table: Mapping[str, str], name: str, error: type[MastEdgeError] = ConfigError) -> Any:
+    """The object registered as `name`.
+
+    Args:
+        kind: what the table holds, for the message ("algorithm", "sparse method", ...).
+        table: one of the tables above.
+        name: key to look up.
+        error: raised when the name is unknown.
+    """
+    if name not in table:
+        raise error(f"{kind}: name must be one of {', '.join(table)}; got '{name}'.{nearest(name, table)}")
+    module, attribute = table[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
