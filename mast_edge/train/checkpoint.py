@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from mast_edge.runs import atomic_write_bytes
+from mast_edge.atomic import write_atomically
 from mast_edge.train.learners.torch import TorchLearner
 from mast_edge.train.replay import Episode, ReplayBuffers
 
@@ -105,7 +105,7 @@ class ReplayJournal:
         if first < replay.stored:
             episodes = [replay.episodes[i - oldest] for i in range(first, replay.stored)]
             path = self.folder / f"episodes-{first:09d}-{replay.stored:09d}.safetensors"
-            atomic_write_bytes(path, save(_join(episodes)))
+            write_atomically(path, save(_join(episodes)))
 
     def read(self, first: int, end: int) -> list[Episode]:
         """Episodes first .. end - 1; segments past `end` belong to work that was lost and are removed."""

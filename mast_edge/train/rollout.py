@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mast_edge.dense_agent import DenseAgent, masked_argmax
 from mast_edge.envs.base import BatchEnv
 from mast_edge.spec import AgentSpec
 from mast_edge.train.replay import Episode
@@ -24,39 +25,17 @@ class Actor:
     def __init__(self, spec: AgentSpec, n_envs: int) -> None:
         self.spec = spec
         self.rows = n_envs * spec.n_agents
-        self.hidden = np.zeros((self.rows, spec.hidden_dim), np.float32)
-        self.last_action = np.full(self.rows, -1)
+        self.agent_ids = np.tile(np.arange(spec.n_agents), n_envs)
+        self.reset()
 
     def load(self, weights: Weights) -> None:
         """Takes a snapshot of the online weights (`fc1.weight`, ...)."""
-        o, a = self.spec.obs_dim, self.spec.n_actions
-        fc1 = weights["fc1.weight"]
-        self._obs = np.ascontiguousarray(fc1[:, :o].T)
-        # Row -1 stands for "no action yet", whose one-hot is all zeros.
-        self._action = np.vstack([fc1[:, o : o + a].T, np.zeros((1, fc1.shape[0]), np.float32)])
-        identity = fc1[:, o + a :].T + weights["fc1.bias"]
-        self._identity = np.tile(identity, (self.rows // self.spec.n_agents, 1))
-        self._ih, self._hh = (np.ascontiguousarray(weights[f"gru_{k}.weight"].T) for k in ("ih", "hh"))
-        self._ih_bias, self._hh_bias = weights["gru_ih.bias"], weights["gru_hh.bias"]
-        self._out, self._out_bias = np.ascontiguousarray(weights["fc2.weight"].T), weights["fc2.bias"]
+        self.network = DenseAgent(self.spec, weights)
 
     def reset(self) -> None:
         """Hidden state zero and no last action, in every environment."""
-        self.hidden.fill(0.0)
-        self.last_action.fill(-1)
-
-    def q(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Utilities (E, N, A) for obs (E, N, O); advances the hidden states."""
-        h = self.spec.hidden_dim
-        x = obs.reshape(self.rows, -1) @ self._obs + self._action[self.last_action] + self._identity
-        np.maximum(x, 0.0, out=x)
-        i = x @ self._ih + self._ih_bias
-        r = self.hidden @ self._hh + self._hh_bias
-        gates = 0.5 + 0.5 * np.tanh(0.5 * (i[:, : 2 * h] + r[:, : 2 * h]))
-        new = np.tanh(i[:, 2 * h :] + gates[:, :h] * r[:, 2 * h :])
-        self.hidden = new + gates[:, h:] * (self.hidden - new)
-        q: NDArray[np.float32] = self.hidden @ self._out + self._out_bias
-        return q.reshape(-1, self.spec.n_agents, self.spec.n_actions)
+        self.hidden = np.zeros((self.rows, self.spec.hidden_dim), np.float32)
+        self.last_actions = np.full(self.rows, -1)
 
     def act(
         self,
@@ -65,14 +44,24 @@ class Actor:
         epsilon: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> NDArray[np.int64]:
-        """Epsilon-greedy actions (E, N); each agent draws its own number (algorithms.md 3.2)."""
-        actions = np.where(avail, self.q(obs), -np.inf).argmax(-1)
+        """Epsilon-greedy actions (E, N); each agent draws its own number (algorithms.md 3.2).
+
+        Args:
+            obs: (E, N, O).
+            avail: (E, N, A).
+            epsilon: chance of a uniformly random available action.
+            rng: the acting stream, needed when epsilon > 0.
+        """
+        q, self.hidden = self.network.step(
+            obs.reshape(self.rows, -1), self.last_actions, self.agent_ids, self.hidden
+        )
+        actions = masked_argmax(q.reshape(avail.shape), avail)
         if epsilon > 0.0 and rng is not None:
             explore = rng.random(actions.shape) < epsilon
             if explore.any():
                 random = np.where(avail, rng.random(avail.shape), -1.0).argmax(-1)
                 actions = np.where(explore, random, actions)
-        self.last_action = actions.ravel()
+        self.last_actions = actions.ravel()
         return actions
 
 

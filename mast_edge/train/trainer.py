@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from mast_edge.config import ExperimentConfig
+from mast_edge.config_fields import ExperimentConfig
 from mast_edge.envs.base import BatchEnv
 from mast_edge.errors import ConfigError
 from mast_edge.registry import ALGORITHMS, ENVIRONMENTS, SPARSE_METHODS, resolve

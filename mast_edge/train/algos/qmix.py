@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mast_edge.config import ExperimentConfig
+from mast_edge.config_fields import ExperimentConfig
 from mast_edge.spec import AgentSpec, EnvSpec
 from mast_edge.train.nets import ParameterBank, agent_q, mixer_q_tot, qmix_networks
 from mast_edge.train.targets import hybrid_lambda, max_double, max_target, soft_mellowmax, td_lambda

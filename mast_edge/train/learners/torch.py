@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mast_edge.config import ExperimentConfig
+from mast_edge.config_fields import ExperimentConfig
 from mast_edge.errors import MastEdgeError
 from mast_edge.spec import EnvSpec
 from mast_edge.topology import Topology

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mast_edge.config import Topology as TopologyConfig
+from mast_edge.config_fields import Topology as TopologyConfig
 from mast_edge.topology import Shapes, Topology
 
 

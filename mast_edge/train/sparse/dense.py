@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mast_edge.config import Topology as TopologyConfig
+from mast_edge.config_fields import Topology as TopologyConfig
 from mast_edge.topology import Shapes, Topology
 
 

@@ -7,7 +7,7 @@ MAST's other parts are switches of the config: hybrid TD(lambda) and soft mellow
 import numpy as np
 from numpy.typing import NDArray
 
-from mast_edge.config import Topology as TopologyConfig
+from mast_edge.config_fields import Topology as TopologyConfig
 from mast_edge.topology import Shapes, Topology, random_topology
 from mast_edge.train.sparse.evolution import cosine_fraction, evolve
 
