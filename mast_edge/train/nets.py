@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from mast_edge.spec import AgentSpec, mixer_shapes
 from mast_edge.topology import Shapes
+from mast_edge.train.recurrence import PackedRows, gru
 
 NetworkShapes = Mapping[str, Shapes]
 """Network name -> layer name -> (out, in)."""
@@ -81,31 +82,22 @@ def initial_weights(networks: NetworkShapes, rng: np.random.Generator) -> dict[s
     return weights
 
 
-def agent_q(p: Mapping[str, Tensor], inputs: Tensor, rows: Tensor, steps: int, episodes: int) -> Tensor:
+def agent_q(p: Mapping[str, Tensor], inputs: Tensor, rows: PackedRows) -> Tensor:
     """Utilities of the recurrent agent over whole episodes, hidden state zero at the start of each.
-
-    The layers around the recurrence see packed rows only. The recurrence itself runs padded: torch's packed GRU
-    zeroes its whole input once per step on the way back, several times the cost of the padding.
 
     Source: algorithms.md 2.1.
 
     Args:
         p: `fc1.weight` (H, F), ... as named in `mast_edge.spec`.
-        inputs: (P, N, F) float32, packed rows.
-        rows: (P,) int64, each packed row's place time * B + episode in a padded (T + 1, B) array.
-        steps: T + 1.
-        episodes: B.
+        inputs: (P, F) float32, packed rows.
+        rows: their order.
 
     Returns:
-        (P, N, A) float32.
+        (P, A) float32.
     """
     x = torch.relu(F.linear(inputs, p["fc1.weight"], p["fc1.bias"]))
-    n, h = x.shape[1:]
-    padded = x.new_zeros(steps * episodes, n, h).index_copy(0, rows, x).view(steps, episodes * n, h)
-    weights = [p["gru_ih.weight"], p["gru_hh.weight"], p["gru_ih.bias"], p["gru_hh.bias"]]
-    hidden, _ = torch.gru(padded, x.new_zeros(1, episodes * n, h), weights, True, 1, 0.0, False, False, False)
-    packed = hidden.reshape(steps * episodes, n, h).index_select(0, rows)
-    return F.linear(packed, p["fc2.weight"], p["fc2.bias"])
+    hidden = gru(x, p["gru_ih.weight"], p["gru_ih.bias"], p["gru_hh.weight"], p["gru_hh.bias"], rows)
+    return F.linear(hidden, p["fc2.weight"], p["fc2.bias"])
 
 
 def mixer_q_tot(p: Mapping[str, Tensor], q: Tensor, state: Tensor) -> Tensor:

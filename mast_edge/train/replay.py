@@ -52,24 +52,22 @@ class PackedBatch:
     """B episodes, packed: P = sum (L_b + 1) rows; M = sum L_b transitions. T = max L_b.
 
     Attributes:
-        episodes: B.
-        steps: T + 1.
         inputs: (P, N, F) float32 agent inputs: obs, last-action one-hot, agent-id one-hot.
         state: (P, S) float32.
         avail: (P, N, A) bool.
-        rows: (P,) int64, place time * B + episode of each row in a padded (T + 1, B) array.
+        alive: (T + 1,) int64, episodes that have a row at each time.
+        place: (P,) int64, time * B + episode: each row's place in a padded (T + 1, B) array.
         now, following: (M,) int64 rows of each transition's observation and of the one after it.
         episode, time: (M,) int64, place of each transition in a padded (B, T) array.
         actions: (M, N) int64.
         reward, terminated: (M,) float32.
     """
 
-    episodes: int
-    steps: int
     inputs: NDArray[np.float32]
     state: NDArray[np.float32]
     avail: NDArray[np.bool_]
-    rows: NDArray[np.int64]
+    alive: NDArray[np.int64]
+    place: NDArray[np.int64]
     now: NDArray[np.int64]
     following: NDArray[np.int64]
     episode: NDArray[np.int64]
@@ -95,7 +93,8 @@ def pack(episodes: list[Episode], spec: EnvSpec, *, timeout_is_terminal: bool) -
     steps = np.arange(lengths[0] + 1)
     present = steps[:, None] <= lengths[None, :]  # (T + 1, B), a prefix of each row
     source = (starts[None, :] + steps[:, None])[present]
-    offsets = np.concatenate(([0], np.cumsum(present.sum(1))))[:-1]
+    alive = present.sum(1)
+    offsets = np.concatenate(([0], np.cumsum(alive)))[:-1]
     going = steps[:-1, None] < lengths[None, :]
     time, episode = np.nonzero(going)
     now = offsets[time] + episode
@@ -111,12 +110,11 @@ def pack(episodes: list[Episode], spec: EnvSpec, *, timeout_is_terminal: bool) -
 
     ends = np.array([e.terminated or (timeout_is_terminal and e.timed_out) for e in episodes])
     return PackedBatch(
-        episodes=len(episodes),
-        steps=len(steps),
         inputs=inputs,
         state=np.concatenate([e.state for e in episodes])[source],
         avail=np.concatenate([e.avail for e in episodes])[source].astype(bool),
-        rows=np.flatnonzero(present),
+        alive=alive,
+        place=np.flatnonzero(present),
         now=now,
         following=following,
         episode=episode,

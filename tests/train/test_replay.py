@@ -29,8 +29,8 @@ def test_rows_are_ordered_by_time_then_longest_first() -> None:
     expected = [3.0, 2.0, 1.0, 3.01, 2.01, 1.01, 3.02, 2.02, 3.03]
     assert np.allclose(batch.state[:, 0], expected)
     assert np.allclose(batch.inputs[:, 1, 0], expected)
-    assert (batch.episodes, batch.steps) == (3, 4)
-    assert batch.rows.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 9]
+    assert batch.alive.tolist() == [3, 3, 2, 1]
+    assert batch.place.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 9]
     assert batch.now.tolist() == [0, 1, 2, 3, 4, 6]
     assert batch.following.tolist() == [3, 4, 5, 6, 7, 8]
     assert batch.episode.tolist() == [0, 1, 2, 0, 1, 0]

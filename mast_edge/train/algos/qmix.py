@@ -8,19 +8,19 @@ from torch import Tensor
 from mast_edge.config_fields import ExperimentConfig
 from mast_edge.spec import AgentSpec, EnvSpec
 from mast_edge.train.nets import ParameterBank, agent_q, mixer_q_tot, qmix_networks
+from mast_edge.train.recurrence import PackedRows
 from mast_edge.train.targets import hybrid_lambda, max_double, max_target, soft_mellowmax, td_lambda
 
 
 @dataclass(frozen=True, slots=True)
 class TensorBatch:
-    """`replay.PackedBatch` on the learner's device, field by field."""
+    """`replay.PackedBatch` on the learner's device, field by field; `alive` stays on the CPU."""
 
-    episodes: int
-    steps: int
     inputs: Tensor
     state: Tensor
     avail: Tensor
-    rows: Tensor
+    alive: Tensor
+    place: Tensor
     now: Tensor
     following: Tensor
     episode: Tensor
@@ -28,6 +28,15 @@ class TensorBatch:
     actions: Tensor
     reward: Tensor
     terminated: Tensor
+
+    def agent_rows(self, n: int) -> PackedRows:
+        """Row order when each episode is N sequences, one per agent."""
+        agents = torch.arange(n, device=self.place.device)
+
+        def spread(rows: Tensor) -> Tensor:
+            return (rows[:, None] * n + agents).flatten()
+
+        return PackedRows(self.alive * n, spread(self.place), spread(self.now), spread(self.following))
 
 
 class Qmix:
@@ -69,7 +78,8 @@ class Qmix:
 
     def _utilities(self, bank: ParameterBank, batch: TensorBatch) -> Tensor:
         """(P, N, A) utilities of all agents along whole episodes."""
-        return agent_q(bank.network("agent"), batch.inputs, batch.rows, batch.steps, batch.episodes)
+        rows, n, _ = batch.inputs.shape
+        return agent_q(bank.network("agent"), batch.inputs.flatten(0, 1), batch.agent_rows(n)).view(rows, n, -1)
 
     def _targets(self, online_q: Tensor, target: ParameterBank, batch: TensorBatch, t_env: int) -> Tensor:
         """(M,) learning targets y (algorithms.md 4.2, 4.4)."""
@@ -83,7 +93,7 @@ class Qmix:
             values = max_double(online_q, target_q, batch.avail)
         v = mixer_q_tot(target.network("mixer"), values, batch.state)
 
-        shape = (batch.episodes, batch.steps - 1)
+        shape = (int(batch.alive[0]), len(batch.alive) - 1)
         place = (batch.episode, batch.time)
         mask = v.new_zeros(shape)
         mask[place] = 1.0

@@ -150,12 +150,9 @@ class TorchLearner:
         }
 
     def _to_device(self, batch: PackedBatch) -> TensorBatch:
-        tensors = {
-            f.name: torch.from_numpy(getattr(batch, f.name)).to(self.device)
-            for f in fields(batch)
-            if f.name not in ("episodes", "steps")
-        }
-        return TensorBatch(episodes=batch.episodes, steps=batch.steps, **tensors)
+        tensors = {f.name: torch.from_numpy(getattr(batch, f.name)) for f in fields(batch)}
+        alive = tensors.pop("alive")
+        return TensorBatch(alive=alive, **{name: t.to(self.device) for name, t in tensors.items()})
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All tensors that a resumed run needs, as arrays."""
