@@ -240,9 +240,9 @@ class RunFolder:
             MastEdgeError, OSError: the disk refused; earlier checkpoints are untouched.
         """
         final = add_checkpoint(self.path, t_env, write, spec, env, facts)
+        self.update_manifest(checkpoint=final.name)  # before pruning: it must never name a removed folder
         for old in self.checkpoints()[: -self._keep]:
             remove_checkpoint(old)
-        self.manifest = msgspec.structs.replace(self.manifest, checkpoint=final.name)
         return final
 
     def update_manifest(self, **changes: Any) -> None:
