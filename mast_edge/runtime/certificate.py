@@ -1,8 +1,8 @@
 """Proof that two runtimes of the same weights take the same actions, decision by decision.
 
 Both runtimes get the same observation, the reference's hidden state and its last action (shadow mode).
-epsilon is the largest |dQ| of the whole run over available actions; where the reference's best Q leads its second
-best by more than 2 epsilon, the argmax cannot flip. Source: parity_and_safety.md section 2.
+epsilon is the largest |dQ| of the whole run over available actions; where the reference's best Q leads its
+second best by more than 2 epsilon, the argmax cannot flip. Source: parity_and_safety.md section 2.
 """
 
 from dataclasses import dataclass, field
