@@ -1,0 +1,178 @@
+"""The keys of an experiment config: types, ranges and defaults (the paper's, at its 2M environment steps).
+
+Source: algorithms.md 3, 7, 8, 11 (paper, Table 5). Fields without a default may be left out of a file where
+`config.DERIVED` says what they follow.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from mast_edge.strict_yaml import Path
+
+PAPER_T_MAX = 2_000_000
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+Width = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Episodes = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+BatchSize = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Steps = Annotated[int, msgspec.Meta(ge=1, le=400_000_000)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0.0)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: immutable, keyword-only, no unknown key."""
+
+
+class Env(Section, frozen=True, kw_only=True):
+    """Which battle.
+
+    Attributes:
+        map: SMAC map name.
+        backend: a name of registry.ENVIRONMENTS.
+        profile: rule set of the simulator.
+        options: SMAC environment options, passed on to the backend, which checks them.
+    """
+
+    map: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    backend: str = "skirmish"
+    profile: Literal["liberty", "void"] = "liberty"
+    options: dict[str, bool | int | float | str] = {}
+
+
+class Network(Section, frozen=True, kw_only=True):
+    """Widths H, E, E_h (algorithms.md 11)."""
+
+    hidden_dim: Width = 64
+    mixer_embed_dim: Width = 32
+    hypernet_dim: Width = 64
+
+
+class Topology(Section, frozen=True, kw_only=True):
+    """Masks and their evolution (algorithms.md 7).
+
+    Attributes:
+        evolve: drop and grow weights during training. None in a file: by method.
+        growth: score of grown positions. None in a file: by method.
+        interval: gradient updates between evolutions.
+        drop_fraction: zeta0.
+        init_rescale: surviving initial weights times min(3, 1/sqrt(density)) (algorithms.md 14).
+    """
+
+    evolve: bool
+    growth: Literal["gradient", "random"]
+    interval: Count = 200
+    drop_fraction: Fraction = 0.5
+    init_rescale: bool = False
+
+
+class Target(Section, frozen=True, kw_only=True):
+    """Learning target (algorithms.md 4).
+
+    Attributes:
+        operator: value operator on one agent's utilities. None in a file: by method.
+        lambda_: of TD(lambda), `lambda` in YAML. None in a file: by method.
+        start: T0, environment steps before which lambda is 0. None in a file: by method and t_max.
+        alpha, omega: of soft mellowmax.
+        update_interval: gradient updates between copies to the target networks.
+    """
+
+    operator: Literal["max_double", "max", "soft_mellowmax"]
+    alpha: NonNegative = 1.0
+    omega: Positive = 10.0
+    lambda_: Fraction = msgspec.field(name="lambda")
+    start: Natural
+    update_interval: Count = 200
+
+
+class Replay(Section, frozen=True, kw_only=True):
+    """Episode buffers (algorithms.md 3.3).
+
+    Attributes:
+        capacity: episodes in B1. None in a file: follows t_max.
+        online_capacity: newest episodes that form B2. None in a file: follows t_max.
+        batch_size: episodes per update.
+        online_share: episodes of a batch drawn from B2; 0 = single buffer. None in a file: by method.
+    """
+
+    capacity: Episodes
+    online_capacity: Episodes
+    batch_size: BatchSize = 32
+    online_share: Natural
+
+
+class Optim(Section, frozen=True, kw_only=True):
+    """RMSprop (algorithms.md 5)."""
+
+    lr: Positive = 5e-4
+    alpha: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.99
+    eps: Positive = 1e-5
+    clip_norm: Positive = 10.0
+
+
+class Exploration(Section, frozen=True, kw_only=True):
+    """Linear epsilon (algorithms.md 3.2). anneal_steps: environment steps; None in a file: follows t_max."""
+
+    start: Fraction = 1.0
+    end: Fraction = 0.05
+    anneal_steps: Count
+
+
+class Rollout(Section, frozen=True, kw_only=True):
+    """n_envs: battles played at once; more make the behaviour policy older (algorithms.md 12)."""
+
+    n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+
+
+class Evaluation(Section, frozen=True, kw_only=True):
+    """Greedy episodes on a fixed grid (algorithms.md 9). interval: environment steps; None: follows t_max."""
+
+    interval: Count
+    episodes: Episodes = 32
+
+
+class Checkpoint(Section, frozen=True, kw_only=True):
+    """interval_seconds: the most work a crash may cost; keep: newest checkpoints that stay."""
+
+    interval_seconds: NonNegative = 60.0
+    keep: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+
+
+class ExperimentConfig(Section, frozen=True, kw_only=True, dict=True):
+    """One experiment, every value filled in. Made by `load_config` or `resolve`, not by hand.
+
+    Attributes:
+        algorithm, method: names of registry.ALGORITHMS and registry.SPARSE_METHODS.
+        seed: of every random stream of the run.
+        t_max: environment steps of training; every schedule left out follows it.
+        gamma: discount.
+        sparsity: fraction of zeros in the weights of each network, in [0, 1).
+        timeout_is_terminal: an episode cut by the time limit does not bootstrap (algorithms.md 3.1).
+    """
+
+    algorithm: str = "qmix"
+    method: str = "mast"
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 1
+    t_max: Steps = PAPER_T_MAX
+    gamma: Fraction = 0.99
+    sparsity: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+    timeout_is_terminal: bool = True
+    env: Env
+    network: Network = Network()
+    topology: Topology
+    target: Target
+    replay: Replay
+    optim: Optim = Optim()
+    exploration: Exploration
+    rollout: Rollout = Rollout()
+    evaluation: Evaluation
+    checkpoint: Checkpoint = Checkpoint()
+
+    @property
+    def origins(self) -> Mapping[Path, str]:
+        """Where each value came from. Not part of the value: ignored by ==, hashes and files."""
+        return dict(self.__dict__.get("origins_of_values", {}))
