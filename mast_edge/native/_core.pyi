@@ -1,3 +1,205 @@
 # --- simulator ---
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+def philox(counter: Sequence[int], key0: int, key1: int) -> list[int]:
+    """Philox 4x32-10: four words from a counter of four words and a key of two (smac.md 9.1)."""
+
+class UnitKind:
+    """What a unit type fixes. Times in loops, speeds and rates per loop (unit.hpp)."""
+
+    health_max: float
+    shield_max: float
+    armor: float
+    energy_start: float
+    energy_max: float
+    energy_regen: float
+    shield_regen: float
+    life_regen: float
+    shield_delay: int
+    speed: float
+    radius: float
+    separation: float
+    air: bool
+    structure: bool
+    collision_group: int
+    attributes: int
+    armed: bool
+    hits_ground: bool
+    hits_air: bool
+    damage: float
+    range: float
+    scan: float
+    slop: float
+    period: float
+    bonus: list[float]
+    hits: int
+    hit_delay: int
+    windup: int
+    backswing: int
+    def __init__(self) -> None: ...
+
+class World:
+    """What is fixed for all battles of a map: unit kinds, spawn groups, walls, the enemies' goal (world.hpp)."""
+
+    kinds: list[UnitKind]
+    agent_kind_order: list[int]
+    walkable: list[int]
+    goal: list[list[float]]
+    spawn_jitter: bool
+    def __init__(self) -> None: ...
+    def add_agents(self, kind: int, count: int, x: float, y: float) -> None: ...
+    def add_enemies(self, kind: int, count: int, x: float, y: float) -> None: ...
+
+class Interface:
+    """What agents see and may do on a map (interface.hpp). `prepare` derives the sizes and max_reward."""
+
+    n_agents: int
+    n_enemies: int
+    type_bits: int
+    ally_shields: bool
+    enemy_shields: bool
+    medivac_rules: bool
+    walkable: list[int]
+    height: list[int]
+    limit: int
+    move_amount: float
+    obs_all_health: bool
+    obs_own_health: bool
+    obs_last_action: bool
+    obs_pathing_grid: bool
+    obs_terrain_height: bool
+    obs_timestep_number: bool
+    obs_instead_of_state: bool
+    state_last_action: bool
+    state_timestep_number: bool
+    reward_sparse: bool
+    reward_only_positive: bool
+    reward_scale: bool
+    reward_death_value: float
+    reward_win: float
+    reward_defeat: float
+    reward_negative_scale: float
+    reward_scale_rate: float
+    @property
+    def n_actions(self) -> int: ...
+    @property
+    def obs_dim(self) -> int: ...
+    @property
+    def state_dim(self) -> int: ...
+    @property
+    def max_reward(self) -> float: ...
+    def __init__(self) -> None: ...
+    def add_unit(
+        self, health_max: float, shield_max: float, cooldown_scale: float, type_slot: int, medivac: bool
+    ) -> None: ...
+    def prepare(self) -> None: ...
+
+class Simulator:
+    """A batch of battles. Buffers are C-contiguous and written in place; `which` None means all."""
+
+    def __init__(self, world: World, interface: Interface, n_envs: int, seed: int, step_mul: int) -> None: ...
+    def reset(
+        self,
+        which: NDArray[np.bool_] | None,
+        obs: NDArray[np.float32],
+        state: NDArray[np.float32],
+        avail: NDArray[np.uint8],
+    ) -> None: ...
+    def step(
+        self,
+        actions: NDArray[np.int64],
+        which: NDArray[np.bool_] | None,
+        obs: NDArray[np.float32],
+        state: NDArray[np.float32],
+        avail: NDArray[np.uint8],
+        reward: NDArray[np.float64],
+        flags: NDArray[np.bool_],
+        dead: NDArray[np.int32],
+    ) -> None:
+        """flags (3, E): terminated, timed out, won. dead (2, E): agents, enemies."""
+
+    def refresh(
+        self, obs: NDArray[np.float32], state: NDArray[np.float32], avail: NDArray[np.uint8]
+    ) -> None: ...
+    def save(self, out: NDArray[np.uint8]) -> None: ...
+    def restore(self, blocks: NDArray[np.uint8]) -> None: ...
+    def units(self, out: NDArray[np.float64]) -> None:
+        """(E, units, 12): x, y, health, shield, energy, cooldown, kind, alive, order, target, goal x, goal y."""
+
+    def counters(self, out: NDArray[np.int64]) -> None:
+        """(E, 7): episodes begun, step, loop, over, battles won, battles finished, timeouts."""
+
+    @property
+    def interface(self) -> Interface: ...
+    @property
+    def block_size(self) -> int: ...
+
+class Probe:
+    """The interface layer fed with unit tables (rows x, y, health, shield, energy, cooldown)."""
+
+    def __init__(self, interface: Interface) -> None: ...
+    def begin(self, allies: NDArray[np.float32], enemies: NDArray[np.float32]) -> None: ...
+    def step(
+        self, actions: NDArray[np.int64], allies: NDArray[np.float32], enemies: NDArray[np.float32]
+    ) -> tuple[float, bool, bool, bool, int, int]:
+        """reward, terminated, timed out, won, dead agents, dead enemies."""
+
+    def pose(
+        self,
+        allies: NDArray[np.float32],
+        enemies: NDArray[np.float32],
+        last_actions: NDArray[np.int64],
+        step: int,
+    ) -> None: ...
+    def observe(
+        self,
+        obs: NDArray[np.float32],
+        state: NDArray[np.float32],
+        avail: NDArray[np.uint8],
+        visible: NDArray[np.uint8],
+    ) -> None: ...
+    def orders(self, actions: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """(N, 4): ability id, target kind (0 none, 1 point, 2 agent, 3 enemy), x or index, y."""
+
+    @property
+    def interface(self) -> Interface: ...
+    @property
+    def counters(self) -> tuple[int, int, int]:
+        """Battles won, battles finished, timeouts."""
 
 # --- agent kernels ---
+import numpy as np
+from numpy.typing import NDArray
+
+class AgentModel:
+    def __init__(self, obs_dim: int, n_actions: int, n_agents: int, hidden_dim: int) -> None: ...
+    def add(
+        self,
+        name: str,
+        values: NDArray[np.float32],
+        indices: NDArray[np.uint32],
+        indptr: NDArray[np.uint32],
+        bias: NDArray[np.float32],
+        sparse: bool,
+    ) -> None: ...
+    def step_many(
+        self,
+        obs: NDArray[np.float32],
+        last_actions: NDArray[np.int64],
+        agent_ids: NDArray[np.int64],
+        hidden: NDArray[np.float32],
+        q: NDArray[np.float32],
+    ) -> None: ...
+
+class AgentCell:
+    last_action: int
+    agent_id: int
+    def __init__(self, model: AgentModel, agent_id: int) -> None: ...
+    def act(self, obs: object, avail: object, check: bool) -> int: ...
+    def peek(self, obs: NDArray[np.float32], q: NDArray[np.float32]) -> None: ...
+    def read(self, hidden: NDArray[np.float32], q: NDArray[np.float32]) -> None: ...
+    def write(self, hidden: NDArray[np.float32]) -> None: ...
+    def reset(self) -> None: ...

@@ -1,18 +1,385 @@
 // The one binding file: what Python sees of the native core.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "probe.hpp"
+#include "simulator.hpp"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "agent.hpp"
 
 namespace nb = nanobind;
+using namespace nb::literals;
 
-// --- simulator (skirmish.hpp) -------------------------------------------------------------------------------
+// --- simulator (simulator.hpp, probe.hpp) -------------------------------------------------------------------
+
+template <typename T, int Dimensions>
+using Buffer = nb::ndarray<T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+using Which = std::optional<Buffer<const bool, 1>>;
+
+// Buffers reach the native core by address: a shape that does not fit is refused here.
+template <typename Array>
+static auto *checked(const char *name, const Array &array, std::initializer_list<int> shape) {
+    std::size_t axis = 0;
+    bool fits = true;
+    std::string expected, got;
+    for (const int length : shape) {
+        fits = fits && array.shape(axis) == static_cast<std::size_t>(length);
+        expected += (axis ? ", " : "") + std::to_string(length);
+        got += (axis ? ", " : "") + std::to_string(array.shape(axis));
+        ++axis;
+    }
+    if (!fits)
+        throw std::invalid_argument(std::string("skirmish: shape of ") + name + " must be (" + expected + "); got (" +
+                                    got + ").");
+    return array.data();
+}
+
+static mast::Views views_of(const mast::Simulator &sim, const Buffer<float, 3> &obs, const Buffer<float, 2> &state,
+                            const Buffer<std::uint8_t, 3> &avail, const Which &which) {
+    const mast::Interface &face = sim.face();
+    return {checked("obs", obs, {sim.n_envs(), face.n_agents, face.obs_dim}),
+            checked("state", state, {sim.n_envs(), face.state_dim}),
+            checked("avail", avail, {sim.n_envs(), face.n_agents, face.n_actions}),
+            which ? checked("which", *which, {sim.n_envs()}) : nullptr};
+}
+
+static void bind_tables(nb::module_ &m) {
+    using mast::Interface;
+    using mast::UnitFace;
+    using mast::UnitKind;
+    using mast::World;
+    nb::class_<UnitKind>(m, "UnitKind")
+        .def(nb::init<>())
+        .def_rw("health_max", &UnitKind::health_max)
+        .def_rw("shield_max", &UnitKind::shield_max)
+        .def_rw("armor", &UnitKind::armor)
+        .def_rw("energy_start", &UnitKind::energy_start)
+        .def_rw("energy_max", &UnitKind::energy_max)
+        .def_rw("energy_regen", &UnitKind::energy_regen)
+        .def_rw("shield_regen", &UnitKind::shield_regen)
+        .def_rw("life_regen", &UnitKind::life_regen)
+        .def_rw("shield_delay", &UnitKind::shield_delay)
+        .def_rw("speed", &UnitKind::speed)
+        .def_rw("radius", &UnitKind::radius)
+        .def_rw("separation", &UnitKind::separation)
+        .def_rw("air", &UnitKind::air)
+        .def_rw("structure", &UnitKind::structure)
+        .def_rw("collision_group", &UnitKind::collision_group)
+        .def_rw("attributes", &UnitKind::attributes)
+        .def_rw("armed", &UnitKind::armed)
+        .def_rw("hits_ground", &UnitKind::hits_ground)
+        .def_rw("hits_air", &UnitKind::hits_air)
+        .def_rw("damage", &UnitKind::damage)
+        .def_rw("range", &UnitKind::range)
+        .def_rw("scan", &UnitKind::scan)
+        .def_rw("slop", &UnitKind::slop)
+        .def_rw("period", &UnitKind::period)
+        .def_rw("bonus", &UnitKind::bonus)
+        .def_rw("hits", &UnitKind::hits)
+        .def_rw("hit_delay", &UnitKind::hit_delay)
+        .def_rw("windup", &UnitKind::windup)
+        .def_rw("backswing", &UnitKind::backswing);
+    nb::class_<World>(m, "World")
+        .def(nb::init<>())
+        .def_rw("kinds", &World::kinds)
+        .def("add_agents", [](World &w, int kind, int n, double x, double y) { w.spawn_agents.push_back({kind, n, x, y}); },
+             "kind"_a, "count"_a, "x"_a, "y"_a)
+        .def("add_enemies", [](World &w, int kind, int n, double x, double y) { w.spawn_enemies.push_back({kind, n, x, y}); },
+             "kind"_a, "count"_a, "x"_a, "y"_a)
+        .def_rw("agent_kind_order", &World::agent_kind_order)
+        .def_rw("walkable", &World::walkable)
+        .def_rw("goal", &World::goal)
+        .def_rw("spawn_jitter", &World::spawn_jitter);
+    nb::class_<Interface>(m, "Interface")
+        .def(nb::init<>())
+        .def("add_unit", [](Interface &f, double health_max, double shield_max, double cooldown_scale, int type_slot,
+                            bool medivac) {
+                 f.units.push_back({health_max, shield_max, cooldown_scale, type_slot, medivac});
+             }, "health_max"_a, "shield_max"_a, "cooldown_scale"_a, "type_slot"_a, "medivac"_a)
+        .def_rw("n_agents", &Interface::n_agents)
+        .def_rw("n_enemies", &Interface::n_enemies)
+        .def_rw("type_bits", &Interface::type_bits)
+        .def_rw("ally_shields", &Interface::ally_shields)
+        .def_rw("enemy_shields", &Interface::enemy_shields)
+        .def_rw("medivac_rules", &Interface::medivac_rules)
+        .def_rw("walkable", &Interface::walkable)
+        .def_rw("height", &Interface::height)
+        .def_rw("limit", &Interface::limit)
+        .def_rw("move_amount", &Interface::move_amount)
+        .def_rw("obs_all_health", &Interface::obs_all_health)
+        .def_rw("obs_own_health", &Interface::obs_own_health)
+        .def_rw("obs_last_action", &Interface::obs_last_action)
+        .def_rw("obs_pathing_grid", &Interface::obs_pathing_grid)
+        .def_rw("obs_terrain_height", &Interface::obs_terrain_height)
+        .def_rw("obs_timestep_number", &Interface::obs_timestep_number)
+        .def_rw("obs_instead_of_state", &Interface::obs_instead_of_state)
+        .def_rw("state_last_action", &Interface::state_last_action)
+        .def_rw("state_timestep_number", &Interface::state_timestep_number)
+        .def_rw("reward_sparse", &Interface::reward_sparse)
+        .def_rw("reward_only_positive", &Interface::reward_only_positive)
+        .def_rw("reward_scale", &Interface::reward_scale)
+        .def_rw("reward_death_value", &Interface::reward_death_value)
+        .def_rw("reward_win", &Interface::reward_win)
+        .def_rw("reward_defeat", &Interface::reward_defeat)
+        .def_rw("reward_negative_scale", &Interface::reward_negative_scale)
+        .def_rw("reward_scale_rate", &Interface::reward_scale_rate)
+        .def_ro("n_actions", &Interface::n_actions)
+        .def_ro("obs_dim", &Interface::obs_dim)
+        .def_ro("state_dim", &Interface::state_dim)
+        .def_ro("max_reward", &Interface::max_reward)
+        .def("prepare", &Interface::prepare);
+}
+
+static void step_simulator(mast::Simulator &sim, const Buffer<const std::int64_t, 2> &actions, const Which &which,
+                           const Buffer<float, 3> &obs, const Buffer<float, 2> &state,
+                           const Buffer<std::uint8_t, 3> &avail, const Buffer<double, 1> &reward,
+                           const Buffer<bool, 2> &flags, const Buffer<std::int32_t, 2> &dead) {
+    const int n = sim.n_envs();
+    const mast::Views views = views_of(sim, obs, state, avail, which);
+    const std::int64_t *chosen = checked("actions", actions, {n, sim.face().n_agents});
+    bool *flag = checked("flags", flags, {3, n});
+    std::int32_t *counts = checked("dead", dead, {2, n});
+    const mast::StepResults results{checked("reward", reward, {n}), flag, flag + n, flag + 2 * n, counts, counts + n};
+    nb::gil_scoped_release release;
+    sim.step(chosen, views, results);
+}
+
+// Columns of Simulator.units, in this order: see _core.pyi.
+static void list_units(const mast::Simulator &sim, const Buffer<double, 3> &out) {
+    double *row = checked("out", out, {sim.n_envs(), sim.world().n_units(), 12});
+    for (int env = 0; env < sim.n_envs(); ++env) {
+        const mast::Unit *units = sim.battle(env).units();
+        for (int i = 0; i < sim.world().n_units(); ++i, row += 12) {
+            const mast::Unit &u = units[i];
+            const double columns[12] = {u.x, u.y, u.health, u.shield, u.energy, std::max(u.cooldown, 0.0),
+                                        static_cast<double>(u.kind), static_cast<double>(u.alive),
+                                        static_cast<double>(u.order), static_cast<double>(u.target), u.goal_x, u.goal_y};
+            std::copy(columns, columns + 12, row);
+        }
+    }
+}
+
+static void list_counters(const mast::Simulator &sim, const Buffer<std::int64_t, 2> &out) {
+    std::int64_t *row = checked("out", out, {sim.n_envs(), 7});
+    for (int env = 0; env < sim.n_envs(); ++env, row += 7) {
+        const mast::Battle &b = sim.battle(env);
+        const std::int64_t columns[7] = {b.begun, b.step, b.loop, b.over, b.battles_won, b.battles_game, b.timeouts};
+        std::copy(columns, columns + 7, row);
+    }
+}
+
+static void bind_probe(nb::module_ &m) {
+    using Table = Buffer<const float, 2>;
+    using Actions = Buffer<const std::int64_t, 1>;
+    using mast::Probe;
+    static const auto table = [](const char *name, const Table &rows, int n) {
+        return checked(name, rows, {n, Probe::kColumns});
+    };
+    nb::class_<Probe>(m, "Probe")
+        .def(nb::init<mast::Interface>(), "interface"_a)
+        .def("begin", [](Probe &p, const Table &allies, const Table &enemies) {
+                 p.begin(table("allies", allies, p.face().n_agents), table("enemies", enemies, p.face().n_enemies));
+             }, "allies"_a, "enemies"_a)
+        .def("step", [](Probe &p, const Actions &actions, const Table &allies, const Table &enemies) {
+                 const mast::Outcome o = p.step(checked("actions", actions, {p.face().n_agents}),
+                                                table("allies", allies, p.face().n_agents),
+                                                table("enemies", enemies, p.face().n_enemies));
+                 return nb::make_tuple(o.reward, o.terminated, o.timed_out, o.battle_won, o.dead_allies, o.dead_enemies);
+             }, "actions"_a, "allies"_a, "enemies"_a)
+        .def("pose", [](Probe &p, const Table &allies, const Table &enemies, const Actions &last_actions, int step) {
+                 p.pose(table("allies", allies, p.face().n_agents), table("enemies", enemies, p.face().n_enemies),
+                        checked("last_actions", last_actions, {p.face().n_agents}), step);
+             }, "allies"_a, "enemies"_a, "last_actions"_a, "step"_a)
+        .def("observe", [](const Probe &p, const Buffer<float, 2> &obs, const Buffer<float, 1> &state,
+                           const Buffer<std::uint8_t, 2> &avail, const Buffer<std::uint8_t, 2> &visible) {
+                 const mast::Interface &f = p.face();
+                 p.observe(checked("obs", obs, {f.n_agents, f.obs_dim}), checked("state", state, {f.state_dim}),
+                           checked("avail", avail, {f.n_agents, f.n_actions}),
+                           checked("visible", visible, {f.n_agents, f.n_units()}));
+             }, "obs"_a, "state"_a, "avail"_a, "visible"_a)
+        .def("orders", [](const Probe &p, const Actions &actions, const Buffer<float, 2> &out) {
+                 p.orders(checked("actions", actions, {p.face().n_agents}),
+                          checked("out", out, {p.face().n_agents, 4}));
+             }, "actions"_a, "out"_a)
+        .def_prop_ro("interface", &Probe::face)
+        .def_prop_ro("counters", [](const Probe &p) {
+            return nb::make_tuple(p.battle().battles_won, p.battle().battles_game, p.battle().timeouts);
+        });
+}
 
 static void bind_simulator(nb::module_ &m) {
-    (void)m;
+    using mast::Simulator;
+    m.def("philox", &mast::philox, "counter"_a, "key0"_a, "key1"_a);
+    bind_tables(m);
+    nb::class_<Simulator>(m, "Simulator")
+        .def(nb::init<mast::World, mast::Interface, int, std::uint64_t, int>(), "world"_a, "interface"_a, "n_envs"_a,
+             "seed"_a, "step_mul"_a)
+        .def("reset", [](Simulator &sim, const Which &which, const Buffer<float, 3> &obs, const Buffer<float, 2> &state,
+                         const Buffer<std::uint8_t, 3> &avail) {
+                 const mast::Views views = views_of(sim, obs, state, avail, which);
+                 nb::gil_scoped_release release;
+                 sim.reset(views);
+             }, "which"_a.none(), "obs"_a, "state"_a, "avail"_a)
+        .def("step", &step_simulator, "actions"_a, "which"_a.none(), "obs"_a, "state"_a, "avail"_a, "reward"_a,
+             "flags"_a, "dead"_a)
+        .def("refresh", [](Simulator &sim, const Buffer<float, 3> &obs, const Buffer<float, 2> &state,
+                           const Buffer<std::uint8_t, 3> &avail) {
+                 sim.refresh(views_of(sim, obs, state, avail, std::nullopt));
+             }, "obs"_a, "state"_a, "avail"_a)
+        .def("save", [](const Simulator &sim, const Buffer<std::uint8_t, 2> &out) {
+                 sim.save(checked("out", out, {sim.n_envs(), static_cast<int>(sim.block_size())}));
+             }, "out"_a)
+        .def("restore", [](Simulator &sim, const Buffer<const std::uint8_t, 2> &blocks) {
+                 sim.restore(checked("snapshot", blocks, {sim.n_envs(), static_cast<int>(sim.block_size())}));
+             }, "blocks"_a)
+        .def("units", &list_units, "out"_a)
+        .def("counters", &list_counters, "out"_a)
+        .def_prop_ro("interface", &Simulator::face)
+        .def_prop_ro("block_size", &Simulator::block_size);
+    bind_probe(m);
 }
 
 // --- agent kernels (agent.hpp) ------------------------------------------------------------------------------
 
+template <typename T> using Row = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T> using Rows = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+static void expect_shape(bool holds, const char *what) {
+    if (!holds) throw nb::value_error(what);
+}
+
+// A contiguous row of n items of one of the given buffer formats, borrowed while this lives; null otherwise.
+class Borrowed {
+  public:
+    Borrowed(nb::handle source, Py_ssize_t n, const char *formats) {
+        held_ = PyObject_GetBuffer(source.ptr(), &view_, PyBUF_FORMAT | PyBUF_ND) == 0;
+        if (!held_) {
+            PyErr_Clear();
+            return;
+        }
+        const char *format = view_.format ? view_.format : "B";
+        const bool fits = view_.ndim == 1 && view_.shape[0] == n && format[0] && !format[1] &&
+                          std::strchr(formats, format[0]) && reinterpret_cast<std::uintptr_t>(view_.buf) % view_.itemsize == 0;
+        if (fits) data = view_.buf;
+    }
+    ~Borrowed() {
+        if (held_) PyBuffer_Release(&view_);
+    }
+    Borrowed(const Borrowed &) = delete;
+    Borrowed &operator=(const Borrowed &) = delete;
+    const void *data = nullptr;
+
+  private:
+    Py_buffer view_{};
+    bool held_ = false;
+};
+
+// -1 whenever the inputs are not exactly what a step takes; the caller then finds out why and says so.
+static int cell_act(mast_edge::AgentCell &cell, nb::handle obs, nb::handle avail, bool check) {
+    const Borrowed seen(obs, cell.model->obs_dim, "f"), may(avail, cell.model->n_actions, "?B");
+    if (!seen.data || !may.data) return -1;
+    const auto *x = static_cast<const float *>(seen.data);
+    if (check && !mast_edge::all_finite(x, cell.model->obs_dim)) return -1;
+    return cell.act(x, static_cast<const std::uint8_t *>(may.data));
+}
+
+static void step_many(const mast_edge::AgentModel &model, Rows<const float> obs, Row<const std::int64_t> last,
+                      Row<const std::int64_t> ids, Rows<float> hidden, Rows<float> q) {
+    model.expect_complete();
+    const std::size_t n = obs.shape(0), o = model.obs_dim, a = model.n_actions, h = model.hidden_dim;
+    expect_shape(obs.shape(1) == o && last.shape(0) == n && ids.shape(0) == n && hidden.shape(0) == n &&
+                     hidden.shape(1) == h && q.shape(0) == n && q.shape(1) == a,
+                 "step_many: shapes must be obs (N, O), last and ids (N,), hidden (N, H), q (N, A).");
+    for (std::size_t i = 0; i < n; ++i)
+        expect_shape(last.data()[i] >= -1 && last.data()[i] < model.n_actions && ids.data()[i] >= 0 &&
+                         ids.data()[i] < model.n_agents,
+                     "step_many: last actions must be in -1..A-1 and ids in 0..N-1.");
+    mast_edge::Scratch scratch = model.scratch();
+    nb::gil_scoped_release unlocked;
+    for (std::size_t i = 0; i < n; ++i)
+        model.step(obs.data() + i * o, static_cast<int>(last.data()[i]), static_cast<int>(ids.data()[i]),
+                   hidden.data() + i * h, q.data() + i * a, scratch);
+}
+
 static void bind_agent(nb::module_ &m) {
-    (void)m;
+    using mast_edge::AgentCell;
+    using mast_edge::AgentModel;
+    nb::class_<AgentModel>(m, "AgentModel")
+        .def(nb::init<int, int, int, int>(), nb::arg("obs_dim"), nb::arg("n_actions"), nb::arg("n_agents"),
+             nb::arg("hidden_dim"))
+        .def(
+            "add",
+            [](AgentModel &model, const std::string &name, Row<const float> values, Row<const std::uint32_t> indices,
+               Row<const std::uint32_t> indptr, Row<const float> bias, bool sparse) {
+                expect_shape(indices.shape(0) == values.shape(0), "add: indices must be as many as values.");
+                model.add(name, values.data(), indices.data(), values.shape(0), indptr.data(), indptr.shape(0),
+                          bias.data(), bias.shape(0), sparse);
+            },
+            nb::arg("name"), nb::arg("values"), nb::arg("indices"), nb::arg("indptr"), nb::arg("bias"),
+            nb::arg("sparse"))
+        .def("step_many", &step_many, nb::arg("obs"), nb::arg("last_actions"), nb::arg("agent_ids"),
+             nb::arg("hidden"), nb::arg("q"));
+    nb::class_<AgentCell>(m, "AgentCell")
+        .def("__init__",
+             [](AgentCell *self, std::shared_ptr<AgentModel> model, int agent_id) {
+                 new (self) AgentCell(std::move(model), agent_id);
+             },
+             nb::arg("model"), nb::arg("agent_id"))
+        .def("act", &cell_act, nb::arg("obs"), nb::arg("avail"), nb::arg("check"))
+        .def("peek",
+             [](AgentCell &cell, Row<const float> obs, Row<float> q) {
+                 expect_shape(obs.shape(0) == static_cast<std::size_t>(cell.model->obs_dim) &&
+                                  q.shape(0) == static_cast<std::size_t>(cell.model->n_actions),
+                              "peek: shapes must be obs (O,), q (A,).");
+                 cell.peek(obs.data(), q.data());
+             },
+             nb::arg("obs"), nb::arg("q"))
+        .def("read",
+             [](const AgentCell &cell, Row<float> hidden, Row<float> q) {
+                 expect_shape(hidden.shape(0) == static_cast<std::size_t>(cell.model->hidden_dim) &&
+                                  q.shape(0) == static_cast<std::size_t>(cell.model->n_actions),
+                              "read: shapes must be hidden (H,), q (A,).");
+                 std::copy_n(cell.hidden.data(), hidden.shape(0), hidden.data());
+                 std::copy_n(cell.q.data(), q.shape(0), q.data());
+             },
+             nb::arg("hidden"), nb::arg("q"))
+        .def("write",
+             [](AgentCell &cell, Row<const float> hidden) {
+                 expect_shape(hidden.shape(0) == static_cast<std::size_t>(cell.model->hidden_dim),
+                              "write: shape must be hidden (H,).");
+                 std::copy_n(hidden.data(), hidden.shape(0), cell.hidden.data());
+             },
+             nb::arg("hidden"))
+        .def("reset", &AgentCell::reset)
+        .def_prop_rw(
+            "last_action", [](const AgentCell &cell) { return cell.last_action; },
+            [](AgentCell &cell, int action) {
+                expect_shape(action >= -1 && action < cell.model->n_actions,
+                             "last_action: must be -1 or an action.");
+                cell.last_action = action;
+            })
+        .def_prop_rw(
+            "agent_id", [](const AgentCell &cell) { return cell.agent_id; },
+            [](AgentCell &cell, int id) {
+                expect_shape(id >= 0 && id < cell.model->n_agents, "agent_id: must be an agent of the team.");
+                cell.agent_id = id;
+            });
 }
 
 NB_MODULE(_core, m) {

@@ -1,0 +1,169 @@
+"""The embedded battle simulator: SMAC's maps and interface without StarCraft II."""
+
+import secrets
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mast_edge.envs.base import Step
+from mast_edge.envs.maps import env_spec, native_interface, native_world, smac_map
+from mast_edge.envs.options import SmacOptions
+from mast_edge.envs.units import unit_types
+from mast_edge.errors import ConfigError
+from mast_edge.native import _core
+
+UNIT_DTYPE = np.dtype(
+    [
+        ("x", "f8"),
+        ("y", "f8"),
+        ("health", "f8"),
+        ("shield", "f8"),
+        ("energy", "f8"),
+        ("cooldown", "f8"),
+        ("kind", "i4"),
+        ("alive", "?"),
+        ("order", "i4"),
+        ("target", "i4"),
+        ("goal_x", "f8"),
+        ("goal_y", "f8"),
+    ]
+)
+"""One unit: position in map units, vitals, cooldown in loops, index into `unit_names`, alive, order (index into
+`ORDERS`), target (unit number, agents first; -1 none), and the point of a move or attack-move."""
+
+ORDERS = ("stand", "move", "attack", "attack-move")
+
+
+class Skirmish:
+    """A batch of independent battles; see `mast_edge.envs.base.BatchEnv`.
+
+    Not to be called from two threads at once; a step releases the interpreter lock.
+
+    Attributes:
+        seed: seed of environment 0; environment b has seed + b.
+        unit_names: unit types, by the `kind` of `units()`.
+        ally_types, enemy_types: unit type per index.
+        max_reward: divisor of the reward scale.
+
+    Source: smac.md 2 to 6 (interface), 9 (physics).
+    """
+
+    def __init__(
+        self, map_name: str, n_envs: int = 1, *, seed: int | None = None, profile: str = "liberty", **options: object
+    ) -> None:
+        """Creates the battles; nothing can be played before `reset`.
+
+        Args:
+            map_name: a SMAC map that the simulator plays.
+            n_envs: E >= 1.
+            seed: 0 <= seed < 2**64; None draws one.
+            profile: unit data, `liberty` or `void`.
+            options: see `SmacOptions`.
+
+        Raises:
+            ConfigError: unknown map, option or profile, or a value out of range.
+            EnvironmentUnavailable: the map or an option needs what the simulator does not have yet.
+        """
+        if n_envs < 1:
+            raise ConfigError(f"skirmish: n_envs must be at least 1; got {n_envs}.")
+        if seed is not None and not 0 <= seed < 2**64:
+            raise ConfigError(f"skirmish: seed must be in 0..2**64-1; got {seed}.")
+        self.options = SmacOptions.of(options)
+        smac = smac_map(map_name)
+        units = unit_types(profile)
+        world = native_world(smac, units, self.options.spawn_jitter)
+        self.options.require_simulated()
+        face = native_interface(smac, self.options, units)
+        self.seed = secrets.randbits(32) if seed is None else seed
+        self.profile = profile
+        self.spec = env_spec(map_name, self.options)
+        self.n_envs = n_envs
+        self.unit_names = smac.unit_names
+        self.ally_types, self.enemy_types = smac.ally_types, smac.enemy_types
+        self.max_reward = face.max_reward
+        self.walkable = smac.walkable
+        self._core = _core.Simulator(world, face, n_envs, self.seed, self.options.step_mul)
+        spec = self.spec
+        self.obs = np.zeros((n_envs, spec.n_agents, spec.obs_dim), dtype=np.float32)
+        self.state = np.zeros((n_envs, spec.state_dim), dtype=np.float32)
+        self.avail = np.zeros((n_envs, spec.n_agents, spec.n_actions), dtype=np.uint8)
+
+    def reset(self, which: NDArray[np.bool_] | None = None) -> None:
+        """Starts the next episode in the environments marked by `which` (E,), all when None."""
+        self._core.reset(self._marks(which), self.obs, self.state, self.avail)
+
+    def step(self, actions: NDArray[np.int64], which: NDArray[np.bool_] | None = None) -> Step:
+        """Plays actions (E, N) in the marked environments, all when None; the others stay as they are.
+
+        Raises:
+            ValueError: an action is not available (names environment, agent, action and what was), or the
+                episode is over; nothing has changed then.
+        """
+        chosen = np.asarray(actions)
+        if chosen.dtype.kind not in "iu":
+            raise ValueError(f"skirmish: actions must be whole numbers; got {chosen.dtype}.")
+        n = self.n_envs
+        reward = np.zeros(n)
+        flags = np.zeros((3, n), dtype=np.bool_)
+        dead = np.zeros((2, n), dtype=np.int32)
+        self._core.step(
+            np.ascontiguousarray(chosen, dtype=np.int64),
+            self._marks(which),
+            self.obs,
+            self.state,
+            self.avail,
+            reward,
+            flags,
+            dead,
+        )
+        return Step(reward, flags[0], flags[1], flags[2], dead[0], dead[1])
+
+    def snapshot(self) -> NDArray[np.uint8]:
+        """(E, bytes): everything, random state included; `restore` brings it back exactly."""
+        blocks = np.empty((self.n_envs, self._core.block_size), dtype=np.uint8)
+        self._core.save(blocks)
+        return blocks
+
+    def restore(self, snapshot: NDArray[np.uint8]) -> None:
+        """Inverse of `snapshot`, refreshing obs, state and avail.
+
+        Raises:
+            ValueError: the snapshot is not one of this map and version; nothing has changed then.
+        """
+        if snapshot.dtype != np.uint8 or snapshot.shape != (self.n_envs, self._core.block_size):
+            raise ValueError(
+                f"skirmish: snapshot must be uint8 {(self.n_envs, self._core.block_size)}; "
+                f"got {snapshot.dtype} {snapshot.shape}."
+            )
+        self._core.restore(np.ascontiguousarray(snapshot))
+        self._core.refresh(self.obs, self.state, self.avail)
+
+    def units(self) -> NDArray[Any]:
+        """(E, N + enemies) of `UNIT_DTYPE`: every unit as it is now, agents first."""
+        n_units = len(self.ally_types) + len(self.enemy_types)
+        table = np.empty((self.n_envs, n_units, len(UNIT_DTYPE)))
+        self._core.units(table)
+        units = np.empty(table.shape[:2], dtype=UNIT_DTYPE)
+        for column, name in enumerate(UNIT_DTYPE.names or ()):
+            units[name] = table[..., column]
+        return units
+
+    def stats(self) -> dict[str, NDArray[np.int64]]:
+        """Per environment (E,): episodes begun, steps and loops of the present one, over, battles won and
+        finished, and how many of them timed out."""
+        table = np.empty((self.n_envs, 7), dtype=np.int64)
+        self._core.counters(table)
+        names = ("episodes", "steps", "loops", "over", "battles_won", "battles_game", "timeouts")
+        return {name: table[:, column].copy() for column, name in enumerate(names)}
+
+    def close(self) -> None:
+        """Nothing to release: the battles live in memory."""
+
+    def _marks(self, which: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        if which is None:
+            return None
+        marks = np.asarray(which)
+        if marks.dtype != np.bool_:
+            raise ValueError(f"skirmish: which must be bool; got {marks.dtype}.")
+        return np.ascontiguousarray(marks)

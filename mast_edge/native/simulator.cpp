@@ -1,0 +1,148 @@
+#include "simulator.hpp"
+
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+namespace mast {
+
+constexpr std::uint32_t kFormat = 0x534B3031;    // changes whenever the layout of Battle or Unit does
+
+Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul)
+    : world_(std::move(world)), face_(std::move(face)), n_envs_(n_envs), step_mul_(step_mul) {
+    if (n_envs < 1) throw std::invalid_argument("skirmish: n_envs must be at least 1; got " + std::to_string(n_envs));
+    if (step_mul < 1)
+        throw std::invalid_argument("skirmish: step_mul must be at least 1; got " + std::to_string(step_mul));
+    world_.prepare();
+    face_.prepare();
+    if (world_.n_agents != face_.n_agents || world_.n_enemies != face_.n_enemies)
+        throw std::invalid_argument("skirmish: spawn groups must hold as many units as the map has.");
+    stride_ = sizeof(Battle) + sizeof(Unit) * static_cast<std::size_t>(world_.n_units());
+    memory_.assign(stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(n_envs), 0);
+    for (int env = 0; env < n_envs; ++env) {
+        Battle &b = *new (&memory_[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]) Battle{};
+        b.format = kFormat;
+        b.n_units = world_.n_units();
+        b.seed = seed + static_cast<std::uint64_t>(env);
+        b.over = true;
+        for (int i = 0; i < world_.n_units(); ++i) new (b.units() + i) Unit{};
+    }
+}
+
+Battle &Simulator::battle(int env) {
+    return *reinterpret_cast<Battle *>(&memory_[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]);
+}
+
+const Battle &Simulator::battle(int env) const {
+    return *reinterpret_cast<const Battle *>(
+        &memory_[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]);
+}
+
+void Simulator::show(int env, const Views &views) const {
+    const Battle &b = battle(env);
+    const std::size_t e = static_cast<std::size_t>(env);
+    const std::size_t n_agents = static_cast<std::size_t>(face_.n_agents);
+    float *obs = views.obs + e * n_agents * static_cast<std::size_t>(face_.obs_dim);
+    std::uint8_t *avail = views.avail + e * n_agents * static_cast<std::size_t>(face_.n_actions);
+    write_avail(face_, b.units(), avail);
+    write_obs(face_, b.units(), avail, b.step, obs);
+    write_state(face_, b.units(), b.step, obs, views.state + e * static_cast<std::size_t>(face_.state_dim));
+}
+
+void Simulator::reset(const Views &views) {
+    for (int env = 0; env < n_envs_; ++env) {
+        if (views.which && !views.which[env]) continue;
+        spawn(world_, battle(env));
+        show(env, views);
+    }
+}
+
+void Simulator::refresh(const Views &views) {
+    for (int env = 0; env < n_envs_; ++env)
+        if (!views.which || views.which[env]) show(env, views);
+}
+
+void Simulator::check_actions(int env, const std::int64_t *actions) const {
+    const Battle &b = battle(env);
+    if (b.over)
+        throw std::invalid_argument("skirmish: step must follow a reset; environment " + std::to_string(env) +
+                                    (b.begun ? " has ended its episode." : " has not been reset.") +
+                                    " Call reset, or leave it out of `which`.");
+    for (int i = 0; i < face_.n_agents; ++i) {
+        if (is_available(face_, b.units(), i, actions[i])) continue;
+        std::string allowed;
+        for (int action = 0; action < face_.n_actions; ++action)
+            if (is_available(face_, b.units(), i, action))
+                allowed += (allowed.empty() ? "" : ", ") + std::to_string(action);
+        throw std::invalid_argument("skirmish: action of agent " + std::to_string(i) + " in environment " +
+                                    std::to_string(env) + " must be one of [" + allowed + "]; got " +
+                                    std::to_string(actions[i]) + ". Choose where avail is 1.");
+    }
+}
+
+void Simulator::play(Battle &b, const std::int64_t *actions) const {
+    Unit *units = b.units();
+    Order orders[kMaxUnits];
+    for (int i = 0; i < face_.n_agents; ++i) orders[i] = order_of(face_, units, i, actions[i]);
+    for (int i = 0; i < face_.n_agents; ++i) {
+        units[i].last_action = static_cast<std::int16_t>(actions[i]);
+        if (units[i].alive) give_order(units[i], orders[i]);
+    }
+    for (int loop = 0; loop < step_mul_; ++loop) advance(world_, b);
+}
+
+void Simulator::step(const std::int64_t *actions, const Views &views, const StepResults &results) {
+    for (int env = 0; env < n_envs_; ++env)
+        if (!views.which || views.which[env]) check_actions(env, actions + env * face_.n_agents);
+    for (int env = 0; env < n_envs_; ++env) {
+        if (views.which && !views.which[env]) continue;
+        Battle &b = battle(env);
+        play(b, actions + env * face_.n_agents);
+        const Outcome outcome = conclude_step(face_, b, b.units());
+        results.reward[env] = outcome.reward;
+        results.terminated[env] = outcome.terminated;
+        results.timed_out[env] = outcome.timed_out;
+        results.battle_won[env] = outcome.battle_won;
+        results.dead_allies[env] = outcome.dead_allies;
+        results.dead_enemies[env] = outcome.dead_enemies;
+        show(env, views);
+    }
+}
+
+void Simulator::save(std::uint8_t *out) const {
+    std::memcpy(out, memory_.data(), stride_ * static_cast<std::size_t>(n_envs_));
+}
+
+// Indices in a block are followed without further checks while playing, so they are checked here.
+static bool is_sound(const World &world, int n_actions, const Battle &b, const Unit *units) {
+    if (b.format != kFormat || b.n_units != world.n_units()) return false;
+    const int n = world.n_units();
+    const auto in_battle = [n](int index) { return index >= -1 && index < n; };
+    for (int i = 0; i < n; ++i) {
+        const Unit &unit = units[i];
+        if (unit.kind >= world.kinds.size() || !in_battle(unit.target) || !in_battle(unit.hurt_by) ||
+            !in_battle(unit.second_hit_target) || unit.last_action < -1 || unit.last_action >= n_actions)
+            return false;
+        if ((unit.order == OrderKind::attack && unit.target < 0) || unit.order >= OrderKind::heal ||
+            (unit.second_hit_loops > 0 && unit.second_hit_target < 0))
+            return false;
+        if (!(unit.x >= 0 && unit.x < kMapSize && unit.y >= 0 && unit.y < kMapSize)) return false;
+    }
+    return true;
+}
+
+void Simulator::restore(const std::uint8_t *blocks) {
+    std::vector<std::uint64_t> memory(memory_.size());
+    std::memcpy(memory.data(), blocks, stride_ * static_cast<std::size_t>(n_envs_));
+    for (int env = 0; env < n_envs_; ++env) {
+        const auto *b = reinterpret_cast<const Battle *>(
+            &memory[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]);
+        if (!is_sound(world_, face_.n_actions, *b, b->units()))
+            throw std::invalid_argument("skirmish: snapshot must come from the same map and version; row " +
+                                        std::to_string(env) + " does not. Take it from an environment like this one.");
+    }
+    memory_.swap(memory);
+}
+
+}  // namespace mast

@@ -1,0 +1,62 @@
+// One unit: what changes during a battle (Unit) and what its type fixes (UnitKind).
+//
+// Every position, health, shield, energy and cooldown is a double holding a multiple of 1/4096 (smac.md 9.1): such
+// values are exact in float32, so interface and physics see the same numbers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace mast {
+
+constexpr int kMaxUnits = 80;      // 2c_vs_64zg has 66
+constexpr int kMaxKinds = 12;
+constexpr int kMapSize = 32;
+constexpr int kMaxHits = 4;
+constexpr int kAttributes = 6;     // light, armored, biological, mechanical, massive, structure
+
+// Nearest multiple of 1/4096, half to even: the sum has no bits left below 1/4096. |value| < 2^39.
+inline double quantise(double value) {
+    constexpr double shift = 1.5 * 1099511627776.0;  // 1.5 * 2^40: one unit in its last place is 2^-12
+    return (value + shift) - shift;
+}
+
+enum class OrderKind : std::uint8_t { stand = 0, move = 1, attack = 2, attack_move = 3, heal = 4 };
+
+struct Unit {
+    double x, y, health, shield, energy, cooldown;
+    double goal_x, goal_y;            // of a move or an attack-move
+    double goal_distance;             // when it was last walked, to notice a stalled move
+    double previous_vitals;           // health + shield at the end of the last step, 0 once counted as dead
+    std::int32_t damaged_loop;        // loop of the last damage
+    std::int16_t target;              // unit that is attacked, -1 none
+    std::int16_t hurt_by;             // first source of damage in the last loop, -1 none
+    std::int16_t second_hit_target;   // of a weapon whose hits come apart
+    std::int16_t last_action;         // -1 before the first step
+    std::int8_t winding;              // loops until the weapon fires, -1 not winding up
+    std::uint8_t backswing;           // loops to stand after firing
+    std::uint8_t second_hit_loops;    // until the delayed hit lands, 0 none
+    std::uint8_t stalled;             // loops in a row with hardly any progress
+    OrderKind order;
+    std::uint8_t kind;                // index into World::kinds
+    bool alive;
+    std::uint8_t unused;
+};
+
+// Times in loops, speeds and rates per loop, both already rounded to 1/4096 where smac.md 9.1 says so.
+struct UnitKind {
+    double health_max = 1, shield_max = 0, armor = 0;
+    double energy_start = 0, energy_max = 0, energy_regen = 0;
+    double shield_regen = 0, life_regen = 0;
+    int shield_delay = 160;
+    double speed = 0, radius = 0, separation = 0;
+    bool air = false, structure = false;
+    int collision_group = 0;          // 0 ground, 1 colossus, 2 air
+    std::uint32_t attributes = 0;     // bit per attribute
+    bool armed = false, hits_ground = false, hits_air = false;
+    double damage = 0, range = 0, scan = 0, slop = 0, period = 0;
+    std::array<double, kAttributes> bonus{};
+    int hits = 1, hit_delay = 0, windup = 0, backswing = 0;
+};
+
+}  // namespace mast

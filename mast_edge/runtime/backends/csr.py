@@ -1,0 +1,94 @@
+"""The native kernels over the tables of an exported agent; numpy where the native core was not built."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from mast_edge.artifact import Artifact, CsrLayer, Layer
+from mast_edge.artifact_read import read_artifact
+from mast_edge.errors import MissingInput
+from mast_edge.runtime.backends.base import Cell, Floats, Ints, Model
+from mast_edge.runtime.backends.numpy_ import NumpyBackend
+
+if TYPE_CHECKING:
+    from mast_edge.native._core import AgentModel
+
+CSR_FROM_SPARSITY = 0.95
+"""Below this a dense SIMD table is faster than CSR on x86 (runtime.md section 6, "Selection per layer")."""
+
+
+def runs_sparse(layer: Layer) -> bool:
+    """Whether the kernel for `layer` is CSR. The choice never changes an answer: both add in the same order."""
+    return layer.kind == "csr" and layer.nnz <= (1 - CSR_FROM_SPARSITY) * layer.rows * layer.cols
+
+
+class CsrModel:
+    """An agent in native tables."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        """Copies the tables of a verified artifact into aligned native ones."""
+        from mast_edge.native._core import AgentCell, AgentModel
+
+        spec = artifact.contract.spec
+        self._cell_type = AgentCell
+        self._native = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
+        for name, layer in artifact.layers.items():
+            add_layer(self._native, name, layer, runs_sparse(layer))
+        kernels = ", ".join(
+            f"{name} {'csr' if runs_sparse(layer) else 'dense'}" for name, layer in artifact.layers.items()
+        )
+        self.contract = artifact.contract
+        self.sha256 = artifact.sha256
+        self.provenance: dict[str, Any] = artifact.metadata["provenance"]
+        self.path_taken = f"native: {kernels}"
+
+    def cell(self, agent_id: int) -> Cell:
+        """See `Model`."""
+        return self._cell_type(self._native, agent_id)
+
+    def step_many(
+        self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats
+    ) -> None:
+        """See `Model`; other Python threads run meanwhile."""
+        self._native.step_many(obs, last_actions, agent_ids, hidden, q)
+
+
+def add_layer(native: "AgentModel", name: str, layer: Layer, sparse: bool) -> None:
+    """Hands one layer to the native core, to be run from CSR (`sparse`) or from a dense table."""
+    if isinstance(layer, CsrLayer):
+        values, indices, indptr = layer.values, layer.indices, layer.indptr
+    else:
+        rows, cols = layer.weight.shape
+        values = layer.weight.ravel()
+        indices = np.tile(np.arange(cols, dtype=np.uint32), rows)
+        indptr = np.arange(rows + 1, dtype=np.uint32) * np.uint32(cols)
+    native.add(name, values, indices.astype(np.uint32), indptr.astype(np.uint32), layer.bias, sparse)
+
+
+class CsrBackend:
+    """The default: fastest on a host, and needs nothing but the base install."""
+
+    name: ClassVar[str] = "csr"
+
+    @classmethod
+    def load(cls, path: Path) -> Model:
+        """See `Backend.load`.
+
+        Args:
+            path: `agent.safetensors` of an export.
+
+        Returns:
+            The native model, or numpy's with a warning when the native core is not built; `path_taken` says which.
+        """
+        if path.is_dir():
+            raise MissingInput(
+                f"{path}: the csr runtime must be given an exported agent; got a checkpoint folder. "
+                "Run: mast-edge export --format csr"
+            )
+        try:
+            return CsrModel(read_artifact(path))
+        except ImportError as problem:
+            warnings.warn(f"csr: native core not available ({problem}); running dense numpy", stacklevel=2)
+            return NumpyBackend.load(path)

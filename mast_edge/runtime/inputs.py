@@ -1,0 +1,81 @@
+"""What a caller may hand to an agent, and the one place that says no."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mast_edge.spec import AgentSpec
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+
+def checked_obs(spec: AgentSpec, obs: Any, check: bool, n: int | None = None) -> Floats:
+    """`obs` as a contiguous float32 array (O,), or (n, O).
+
+    Args:
+        spec: sizes.
+        obs: what the caller gave.
+        check: whether to look for values that are not finite.
+        n: number of agents; None for a single one.
+
+    Raises:
+        ValueError: wrong type, dtype, shape, or a value that is not finite.
+    """
+    shape = (spec.obs_dim,) if n is None else (n, spec.obs_dim)
+    _expect(obs, "obs", (np.float32,), shape)
+    if check and not np.isfinite(obs).all():
+        bad = np.argwhere(~np.isfinite(obs))[0].tolist()
+        raise ValueError(f"Agent: obs must be finite; got {obs[tuple(bad)]} at {bad}. Check the sensor.")
+    return np.require(obs, np.float32, ["C", "A"])
+
+
+def checked_avail(spec: AgentSpec, avail: Any, n: int | None = None) -> Bytes:
+    """`avail` as a contiguous uint8 array (A,), or (n, A), with an available action in every row.
+
+    Raises:
+        ValueError: wrong type, dtype, shape, or a row without an available action.
+    """
+    shape = (spec.n_actions,) if n is None else (n, spec.n_actions)
+    _expect(avail, "avail", (np.bool_, np.uint8), shape)
+    if not (avail != 0).any(axis=-1).all():
+        rows = "" if n is None else f" in row {int(np.flatnonzero(~(avail != 0).any(axis=-1))[0])}"
+        raise ValueError(
+            f"Agent: avail must hold at least one available action; got none{rows}. "
+            "A dead agent has its no-op available."
+        )
+    return np.require(avail, None, ["C", "A"]).view(np.uint8)
+
+
+def checked_id(spec: AgentSpec, agent_id: int) -> int:
+    """`agent_id`, in 0..N-1; ValueError otherwise."""
+    return _checked_int("agent_id", agent_id, 0, spec.n_agents)
+
+
+def checked_action(spec: AgentSpec, action: int) -> int:
+    """`action`, in 0..A-1; ValueError otherwise."""
+    return _checked_int("action", action, 0, spec.n_actions)
+
+
+def checked_hidden(spec: AgentSpec, hidden: Any, n: int | None = None) -> Floats:
+    """`hidden` as a contiguous float32 array (H,), or (n, H), all finite; ValueError otherwise."""
+    _expect(hidden, "hidden", (np.float32,), (spec.hidden_dim,) if n is None else (n, spec.hidden_dim))
+    if not np.isfinite(hidden).all():
+        raise ValueError("Agent: hidden must be finite; got values that are not. Reset the agent.")
+    return np.require(hidden, np.float32, ["C", "A"])
+
+
+def _checked_int(name: str, value: int, low: int, end: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < end:
+        raise ValueError(f"Agent: {name} must be an integer in {low}..{end - 1}; got {value!r}.")
+    return int(value)
+
+
+def _expect(array: Any, name: str, dtypes: tuple[type, ...], shape: tuple[int, ...]) -> None:
+    wanted = f"{' or '.join(np.dtype(dtype).name for dtype in dtypes)} {shape}"
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"Agent: {name} must be a numpy array of {wanted}; got {type(array).__name__}.")
+    if array.dtype not in dtypes or array.shape != shape:
+        raise ValueError(f"Agent: {name} must be {wanted}; got {array.dtype.name} {array.shape}.")
