@@ -1,0 +1,282 @@
+"""Rule R: parameters and FLOPs of a setting as the paper counts them, sparse over dense.
+
+These are formulas, not measurements: a FLOPs ratio is not a speed-up. Bytes, executed operations and time are
+measured elsewhere. Source: accounting.md sections 1-4; paper appendix B.4, equations 9-25 and Table 6.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mast_edge.errors import ConfigError
+from mast_edge.registry import nearest
+from mast_edge.spec import AgentSpec, mixer_shapes
+from mast_edge.topology import Shapes, erdos_renyi_densities, layer_nnz
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+GRU_LAYERS = ("gru_ih", "gru_hh")
+ALGORITHMS = ("qmix", "ow_qmix", "res")
+SCHEMA = "mast-edge/account/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The networks that one algorithm trains on one map.
+
+    Attributes:
+        algorithm: qmix, ow_qmix or res.
+        agent: sizes of the recurrent agent.
+        state_dim: S, length of the global state.
+        embed_dim: E, width of the mixing layer (algorithms.md 11: 32).
+        hypernet_dim: E_h, width inside the hypernetworks (64).
+        central_dim: E_c, width of OW-QMIX's unrestricted mixer (256).
+    """
+
+    algorithm: str
+    agent: AgentSpec
+    state_dim: int
+    embed_dim: int = 32
+    hypernet_dim: int = 64
+    central_dim: int = 256
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(
+                f"account: algorithm must be one of {', '.join(ALGORITHMS)}; got '{self.algorithm}'."
+                f"{nearest(self.algorithm, list(ALGORITHMS))}"
+            )
+
+    def networks(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Network -> matrix -> (out, in), targets not repeated (accounting.md section 1)."""
+        n = self.agent.n_agents
+        nets = {
+            "agent": self.agent.layer_shapes(),
+            "mixer": mixer_shapes(n, self.state_dim, self.embed_dim, self.hypernet_dim),
+        }
+        if self.algorithm == "ow_qmix":
+            nets["cagent"] = self.agent.layer_shapes()
+            nets["cmixer"] = central_mixer_shapes(n, self.state_dim, self.central_dim)
+        return nets
+
+
+def central_mixer_shapes(n_agents: int, state_dim: int, central_dim: int) -> dict[str, tuple[int, int]]:
+    """OW-QMIX's unrestricted mixer, name -> (out, in) (algorithms.md 2.3)."""
+    return {
+        "net.0": (central_dim, state_dim + n_agents),
+        "net.2": (central_dim, central_dim),
+        "net.4": (central_dim, central_dim),
+        "net.6": (1, central_dim),
+        "V.0": (central_dim, state_dim),
+        "V.2": (1, central_dim),
+    }
+
+
+def weights(shapes: Shapes) -> int:
+    """W(net): entries of all matrices."""
+    return sum(out * in_ for out, in_ in shapes.values())
+
+
+def biases(shapes: Shapes) -> int:
+    """b(net): one bias per output of every matrix, so the GRU has two. Never masked."""
+    return sum(out for out, _ in shapes.values())
+
+
+def size(shapes: Shapes, sparsity: float) -> float:
+    """Parameters one network keeps: (1 - sp) W + b.
+
+    Source: accounting.md 3.1; paper equations 9 (linear) and 10 (GRU).
+    Deviation: the equations leave biases out, Table 1 counts them, dense; so do we.
+    """
+    return (1.0 - sparsity) * weights(shapes) + biases(shapes)
+
+
+def linear_flops(shape: tuple[int, int], density: float) -> float:
+    """One sample through one matrix: density (2 in - 1) out. Source: paper equation 11."""
+    out, in_ = shape
+    return density * (2 * in_ - 1) * out
+
+
+def gru_flops(hidden_dim: int, density: float) -> float:
+    """One sample through both GRU matrices: density 3H (2 (H + H) - 1). Source: paper equation 12."""
+    return density * 3 * hidden_dim * (2 * (hidden_dim + hidden_dim) - 1)
+
+
+def network_flops(shapes: Shapes, sparsity: float) -> float:
+    """One forward pass of a network under Erdos-Renyi densities; no bias or activation terms.
+
+    Source: accounting.md 3.2; paper equations 11 and 12.
+    """
+    density = erdos_renyi_densities(shapes, sparsity)
+    total = sum(
+        linear_flops(shape, density[name]) for name, shape in shapes.items() if name not in GRU_LAYERS
+    )
+    if "gru_hh" in shapes:
+        total += gru_flops(shapes["gru_hh"][1], density["gru_hh"])
+    return total
+
+
+def mixing_flops(n_agents: int, embed_dim: int) -> float:
+    """The mixing layer with generated weights, which no mask reduces: (2N - 1) E + (2E - 1).
+
+    Source: accounting.md 3.2. Deviation: the paper's equations do not name this term; Table 1 needs it.
+    """
+    return (2 * n_agents - 1) * embed_dim + (2 * embed_dim - 1)
+
+
+def forward_flops(model: Model, sparsity: float) -> dict[str, float]:
+    """Network -> FLOPs of one forward pass; agents for ONE agent, mixers for one state."""
+    flops = {name: network_flops(shapes, sparsity) for name, shapes in model.networks().items()}
+    flops["mixer"] += mixing_flops(model.agent.n_agents, model.embed_dim)
+    return flops
+
+
+def total_size(model: Model, sparsity: float) -> float:
+    """Parameters held in training, target copies included.
+
+    Source: accounting.md 3.1; paper Table 6.
+        QMIX, RES: 2 agent + 2 mixer.   OW-QMIX: agent + mixer + 2 cagent + 2 cmixer.
+    """
+    part = {name: size(shapes, sparsity) for name, shapes in model.networks().items()}
+    if model.algorithm == "ow_qmix":
+        return part["agent"] + part["mixer"] + 2 * part["cagent"] + 2 * part["cmixer"]
+    return 2 * part["agent"] + 2 * part["mixer"]
+
+
+def train_flops(model: Model, sparsity: float) -> float:
+    """FLOPs of one update per sample of the batch; a backward pass is two forward passes.
+
+    Source: accounting.md 3.3; paper equations 17 (QMIX), 22 (OW-QMIX), 25 (RES).
+    Deviation: an agent's term counts N times, once per agent, as Table 1 requires.
+    """
+    f = forward_flops(model, sparsity)
+    n, a = model.agent.n_agents, model.agent.n_actions
+    if model.algorithm == "ow_qmix":
+        return 3 * n * f["agent"] + 3 * f["mixer"] + 4 * n * f["cagent"] + 4 * f["cmixer"]
+    if model.algorithm == "res":
+        return 4 * n * f["agent"] + (3 + 2 * n * a) * f["mixer"]
+    return 4 * (n * f["agent"] + f["mixer"])
+
+
+def acting_flops(model: Model, sparsity: float) -> float:
+    """FLOPs of one decision of one agent ("FLOPs (Test)"). Source: accounting.md 3.4; paper Table 6."""
+    return network_flops(model.networks()["agent"], sparsity)
+
+
+def realised_layers(model: Model, sparsity: float) -> list[dict[str, Any]]:
+    """What training really keeps, layer by layer: integer nnz, so a little above Rule R (accounting.md 6)."""
+    rows = []
+    for network, shapes in model.networks().items():
+        target = erdos_renyi_densities(shapes, sparsity)
+        for name, shape in shapes.items():
+            nnz = layer_nnz(shape, target[name])
+            rows.append(
+                {
+                    "network": network,
+                    "name": name,
+                    "shape": list(shape),
+                    "pattern": "element" if target[name] < 1.0 else "dense",
+                    "density": nnz / (shape[0] * shape[1]),
+                    "nnz": nnz,
+                }
+            )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One config as far as accounting needs it.
+
+    Attributes:
+        config: how the row is called: the config's path or the run's name.
+        map_name: SMAC map.
+        method: dense or mast (every masked method keeps the same counts).
+        sparsity: fraction of zeros in every network, in [0, 1); 0 for dense.
+    """
+
+    config: str
+    map_name: str
+    method: str
+    sparsity: float
+    model: Model
+
+
+def absolutes(model: Model, sparsity: float) -> dict[str, float]:
+    """Rule R's counts of one setting; at sparsity 0 they are whole numbers (accounting.md section 4).
+
+    Returns:
+        agent_params and mixer_params of one network each, total_size with targets, train_flops per sample of
+        an update, test_flops of one agent's decision.
+    """
+    nets = model.networks()
+    return {
+        "agent_params": size(nets["agent"], sparsity),
+        "mixer_params": size(nets["mixer"], sparsity),
+        "total_size": total_size(model, sparsity),
+        "train_flops": train_flops(model, sparsity),
+        "test_flops": acting_flops(model, sparsity),
+    }
+
+
+def account(*settings: Setting) -> dict[str, Any]:
+    """Sizes and FLOPs of settings, with no training: the object of `mast-edge account --json` (cli.md).
+
+    The three ratios and the absolutes are Rule R's formulas; `layers` is what training really keeps.
+    """
+    return {"schema": SCHEMA, "rows": [_row(setting) for setting in settings]}
+
+
+def _row(setting: Setting) -> dict[str, Any]:
+    dense, sparse = absolutes(setting.model, 0.0), absolutes(setting.model, setting.sparsity)
+    return {
+        "config": setting.config,
+        "algorithm": setting.model.algorithm,
+        "map": setting.map_name,
+        "method": setting.method,
+        "sparsity": setting.sparsity,
+        "total_size_ratio": sparse["total_size"] / dense["total_size"],
+        "train_flops_ratio": sparse["train_flops"] / dense["train_flops"],
+        "test_flops_ratio": sparse["test_flops"] / dense["test_flops"],
+        "dense": dense,
+        "sparse": sparse,
+        "layers": realised_layers(setting.model, setting.sparsity),
+    }
+
+
+def account_tables(result: Mapping[str, Any]) -> list["Table"]:
+    """The result of `account` for people: per config the totals, then the layers training keeps."""
+    from rich.table import Table
+
+    tables = []
+    for row in result["rows"]:
+        what = f"{row['algorithm']} {row['method']} on {row['map']}, {row['sparsity']:.0%} zeros"
+        totals = Table(title=f"{row['config']}: {what}", title_justify="left", caption=CAPTION)
+        totals.add_column("")
+        for head in ("dense", "sparse", "ratio"):
+            totals.add_column(head, justify="right")
+        for label, key in TOTALS:
+            dense, sparse = row["dense"][key], row["sparse"][key]
+            totals.add_row(label, f"{dense:,.0f}", f"{sparse:,.0f}", f"{sparse / dense:.4f}")
+        layers = Table(title="Layers that training keeps", title_justify="left")
+        for head in ("network", "layer"):
+            layers.add_column(head)
+        for head in ("out x in", "kept", "density"):
+            layers.add_column(head, justify="right")
+        for at in row["layers"]:
+            out, in_ = at["shape"]
+            kept = "dense" if at["pattern"] == "dense" else f"{at['density']:.4f}"
+            layers.add_row(at["network"], at["name"], f"{out} x {in_}", f"{at['nnz']:,}", kept)
+        tables += [totals, layers]
+    return tables
+
+
+CAPTION = "Rule R: formulas of the paper; a FLOPs ratio is not a speed-up"
+TOTALS = (
+    ("agent, parameters", "agent_params"),
+    ("mixer, parameters", "mixer_params"),
+    ("all networks with targets", "total_size"),
+    ("FLOPs of an update, per sample", "train_flops"),
+    ("FLOPs of one decision", "test_flops"),
+)
+"""Rows of the table: label and key of `absolutes`."""

@@ -1,0 +1,274 @@
+"""The verdict of `evaluate`: what was compared, what came out, and how it is shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from mast_edge.runtime.certificate import Certificate
+from mast_edge.runtime.parity import (
+    Decision,
+    Design,
+    Interval,
+    Pairs,
+    equivalent,
+    mcnemar_p,
+    pairs_to_settle,
+    tango_interval,
+    wilson,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SCHEMA = "mast-edge/evaluate/1"
+EXIT_CODE: Mapping[Decision, int] = {"pass": 0, "fail": 6, "inconclusive": 7}
+Judged = Literal["fidelity", "compression"]
+MEANING: Mapping[Judged, str] = {
+    "fidelity": "does this runtime play as the checkpoint's own weights do?",
+    "compression": "does this agent win as often as the dense one?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Time of one `act` of one agent, microseconds, from a pass of its own."""
+
+    median: float
+    p99: float
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one `evaluate` may claim, and on what evidence.
+
+    Attributes:
+        judged: "fidelity" (reference = the same weights) or "compression" (reference = another policy).
+        run: name of the run the artifact belongs to, if known.
+        artifact: path of what was played. runtime, kernel: how it was computed.
+        reference: what it was held against.
+        env, map_name: game.
+        wins, reference_wins: of `pairs.n` episodes each.
+        pairs: paired outcomes.
+        identical: pairs in which both sides took the same actions throughout.
+        margin: largest loss of win rate that counts as parity.
+        design: looks and bound, fixed before the first episode.
+        looks: (pairs, z) of every look taken.
+        certificate: shadow pass against the artifact's own checkpoint; None when that is not at hand.
+        latency: of `act`.
+        decision, reason: the verdict and its one-line ground.
+        facts: hashes, seeds, versions, host.
+        not_tested: claims that this evaluation says nothing about.
+    """
+
+    judged: Judged
+    run: str | None
+    artifact: str
+    runtime: str
+    kernel: str
+    reference: str
+    env: str
+    map_name: str
+    wins: int
+    reference_wins: int
+    pairs: Pairs
+    identical: int
+    margin: float
+    design: Design
+    looks: tuple[tuple[int, float], ...]
+    certificate: Certificate | None
+    latency: Latency
+    decision: Decision
+    reason: str
+    facts: Mapping[str, Any]
+    not_tested: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 parity shown, 6 failed, 7 inconclusive."""
+        return EXIT_CODE[self.decision]
+
+    @property
+    def win_rate(self) -> float:
+        """Of the candidate."""
+        return self.wins / self.pairs.n
+
+    @property
+    def reference_win_rate(self) -> float:
+        """Of the reference."""
+        return self.reference_wins / self.pairs.n
+
+    @property
+    def win_rate_ci95(self) -> Interval:
+        """Wilson; not adjusted for early stopping."""
+        return wilson(self.wins, self.pairs.n)
+
+    @property
+    def difference_ci90(self) -> Interval:
+        """Tango, paired; not adjusted for early stopping."""
+        return tango_interval(self.pairs, 0.90)
+
+    @property
+    def episodes_to_settle(self) -> int | None:
+        """About how many pairs in all would settle an inconclusive comparison of win rates; None if not."""
+        return pairs_to_settle(self.pairs, self.margin) if self.decision == "inconclusive" else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `mast-edge evaluate --json` (cli.md), with more fields."""
+        shadow = self.certificate
+        return {
+            "schema": SCHEMA,
+            "judged": self.judged,
+            "run": self.run,
+            "artifact": self.artifact,
+            "runtime": self.runtime,
+            "kernel": self.kernel,
+            "reference": self.reference,
+            "env": self.env,
+            "map": self.map_name,
+            "episodes": self.pairs.n,
+            "win_rate": self.win_rate,
+            "win_rate_ci95": list(self.win_rate_ci95),
+            "reference_win_rate": self.reference_win_rate,
+            "reference_win_rate_ci95": list(wilson(self.reference_wins, self.pairs.n)),
+            "difference": self.pairs.difference,
+            "difference_ci90": list(self.difference_ci90),
+            "margin": self.margin,
+            "discordant": {"lost": self.pairs.lost, "gained": self.pairs.gained},
+            "identical_episodes": self.identical,
+            "equivalent": equivalent(self.pairs, self.margin),
+            "mcnemar_p": mcnemar_p(self.pairs),
+            "design": {
+                "name": self.design.name,
+                "looks": list(self.design.looks),
+                "bound": self.design.bound,
+                "alpha": 0.05,
+                "z": [{"pairs": n, "z": z} for n, z in self.looks],
+                "intervals_adjusted": False,
+            },
+            "action_agreement": None if shadow is None else shadow.agreement,
+            "max_abs_q_error": None if shadow is None else shadow.epsilon,
+            "certified_fraction": None if shadow is None else shadow.certified_fraction,
+            "fidelity": None if shadow is None else shadow.to_json(),
+            "decision": self.decision,
+            "exit_code": self.exit_code,
+            "reason": self.reason,
+            "episodes_to_settle": self.episodes_to_settle,
+            "latency_us": {
+                "median": self.latency.median,
+                "p99": self.latency.p99,
+                "calls": self.latency.calls,
+            },
+            "decentralised": False,
+            "not_tested": list(self.not_tested),
+            **self.facts,
+        }
+
+
+def decide(
+    judged: Judged, pairs: Pairs, margin: float, design: Design, certificate: Certificate | None
+) -> tuple[Decision, str]:
+    """The decision of the last look, and its ground in one line.
+
+    A certified decision that differs fails at once. For fidelity, winning as often is not enough: the Q
+    values must also be as close as those of two float32 runtimes of the same weights are.
+
+    Source: parity_and_safety.md sections 2, 3, 5. Fewer wins alone are never a failure.
+    """
+    points = 100 * margin
+    if certificate is not None and certificate.certified_flips:
+        n = certificate.certified_flips
+        return "fail", f"{n} decisions differ although the gap of the Q values exceeds twice their error"
+    outcome = design.decide(pairs, margin)
+    low, _ = tango_interval(pairs, 0.90)
+    if outcome == "fail":
+        return outcome, f"a loss of more than {points:g} points of win rate is shown"
+    if outcome == "inconclusive":
+        return outcome, f"a loss of up to {-100 * low:.1f} points is not excluded; {points:g} are allowed"
+    if judged == "fidelity" and certificate is not None and not certificate.same_weights:
+        return (
+            "inconclusive",
+            f"wins as often, but Q values differ by up to {certificate.epsilon:.2g}: not the same weights",
+        )
+    return outcome, f"a loss of more than {points:g} points of win rate is excluded"
+
+
+def verdict_table(verdict: Verdict) -> "Table":
+    """The verdict for people: who was compared, win rates, the two parities, the decision."""
+    from rich.table import Table
+
+    colour = {"pass": "green", "fail": "red", "inconclusive": "yellow"}[verdict.decision]
+    table = Table(
+        title=f"{verdict.map_name}: {MEANING[verdict.judged]}", title_justify="left", show_header=False
+    )
+    table.add_column("", style="bold", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for label, text in _rows(verdict):
+        table.add_row(label, text)
+    table.add_section()
+    table.add_row("verdict", f"[bold {colour}]{verdict.decision.upper()}[/]  {verdict.reason}")
+    if verdict.decision == "inconclusive":
+        table.add_row("to settle it", _advice(verdict))
+    return table
+
+
+def _rows(verdict: Verdict) -> list[tuple[str, str]]:
+    n = verdict.pairs.n
+    low, high = verdict.difference_ci90
+    rows = [
+        ("candidate", f"{verdict.artifact}  ({verdict.runtime}, {verdict.kernel})"),
+        ("reference", verdict.reference),
+        ("win rate", _rate(verdict.wins, n)),
+        ("reference wins", _rate(verdict.reference_wins, n)),
+        (
+            "difference",
+            f"{100 * verdict.pairs.difference:+.1f} points  90 % [{100 * low:+.1f}, {100 * high:+.1f}]",
+        ),
+        (
+            "pairs",
+            f"{n} from equal seeds: {verdict.pairs.lost} lost, {verdict.pairs.gained} gained, "
+            f"{verdict.identical} played alike throughout",
+        ),
+        ("test", _test(verdict)),
+    ]
+    if verdict.certificate is not None:
+        rows += _fidelity_rows(verdict.certificate)
+    rows.append(
+        (
+            "one decision",
+            f"{verdict.latency.median:.1f} us median, {verdict.latency.p99:.1f} us p99, one agent",
+        )
+    )
+    return rows
+
+
+def _rate(wins: int, n: int) -> str:
+    low, high = wilson(wins, n)
+    return f"{100 * wins / n:.1f} %  95 % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _test(verdict: Verdict) -> str:
+    seen = ", ".join(f"{z:+.2f} at {n}" for n, z in verdict.looks)
+    bound = f"bound {verdict.design.bound:.3f} ({verdict.design.name})"
+    return f"margin {100 * verdict.margin:g} points; z {seen}; {bound}"
+
+
+def _fidelity_rows(shadow: Certificate) -> list[tuple[str, str]]:
+    flips = f"{len(shadow.flips)} differ" if shadow.flips else "all equal"
+    proven = f"{100 * shadow.certified_fraction:.2f} % of {shadow.choices:,} choices"
+    return [
+        ("same actions", f"{100 * shadow.agreement:.2f} % of {shadow.decisions:,} decisions ({flips})"),
+        ("largest Q error", f"{shadow.epsilon:.2g}; proven equal: {proven}"),
+    ]
+
+
+def _advice(verdict: Verdict) -> str:
+    shadow = verdict.certificate
+    if verdict.judged == "fidelity" and shadow is not None and not shadow.same_weights:
+        return "more episodes will not: export again, then evaluate"
+    settle = verdict.episodes_to_settle
+    if settle is None:
+        return "the difference seen lies on the margin: more episodes would hardly help"
+    if settle <= verdict.pairs.n:
+        return f"about as many episodes again: --episodes {2 * verdict.pairs.n}"
+    return f"about {settle:,} episodes, if what was seen is the truth: --episodes {settle}"
