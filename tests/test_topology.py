@@ -67,7 +67,12 @@ def test_masks_hold_exactly_nnz_and_follow_the_stream() -> None:
     first = random_topology(AGENT["3m"], 0.9, np.random.default_rng(3))
     again = random_topology(AGENT["3m"], 0.9, np.random.default_rng(3))
     other = random_topology(AGENT["3m"], 0.9, np.random.default_rng(4))
-    assert {n: int(m.sum()) for n, m in first.items()} == {"fc1": 428, "gru_ih": 1032, "gru_hh": 1032, "fc2": 295}
+    assert {n: int(m.sum()) for n, m in first.items()} == {
+        "fc1": 428,
+        "gru_ih": 1032,
+        "gru_hh": 1032,
+        "fc2": 295,
+    }
     assert all((first[n] == again[n]).all() for n in first)
     assert any((first[n] != other[n]).any() for n in first)
 

@@ -88,7 +88,7 @@ def train_together(tasks: Sequence[Task], console: Console, log_folder: Path) ->
         Each task's `train --json` object, in order.
 
     Raises:
-        MastEdgeError: a run failed; the message holds its last line. The others are stopped with a checkpoint.
+        MastEdgeError: a run failed; the message holds its last line. The others stop with a checkpoint.
     """
     watched = [_start(task, log_folder) for task in tasks]
     try:

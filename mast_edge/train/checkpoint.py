@@ -1,8 +1,9 @@
 """What a run must remember to go on as if it had never stopped, and the incremental journal of its replay.
 
-A checkpoint folder holds the agent for the other stages (`mast_edge.checkpoint_files`) and, private to training,
-`state.safetensors` (weights, targets, optimiser, masks, environment) and `resume.json` (counters, random streams).
-Episodes live beside the checkpoints in `replay/`, one segment per checkpoint, so that each is written once.
+A checkpoint folder holds the agent for the other stages (`mast_edge.checkpoint_files`) and, private to
+training, `state.safetensors` (weights, targets, optimiser, masks, environment) and `resume.json` (counters,
+random streams). Episodes live beside the checkpoints in `replay/`, one segment per checkpoint, so that each is
+written once.
 """
 
 import json

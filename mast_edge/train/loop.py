@@ -92,16 +92,17 @@ def train(
     """
     torch.set_num_threads(1)  # one thread per run: results do not depend on load (training_speed.md 5)
     trainer = Trainer(config, _device(device, learner))
-    with RunFolder.open(config, trainer.env.spec, root=runs_root, fresh=fresh) as run, _stop_signals() as stop:
+    with (
+        RunFolder.open(config, trainer.env.spec, root=runs_root, fresh=fresh) as run,
+        _stop_signals() as stop,
+    ):
         return _Session(run, trainer, progress).run(stop)
 
 
 class _Session:
     """One process's share of a run: the loop, its log and its checkpoints."""
 
-    def __init__(
-        self, run: RunFolder, trainer: Trainer, progress: Callable[[Progress], None] | None
-    ) -> None:
+    def __init__(self, run: RunFolder, trainer: Trainer, progress: Callable[[Progress], None] | None) -> None:
         self.folder, self.trainer, self.config = run, trainer, trainer.config
         self.progress = progress
         self.journal = ReplayJournal(run.path / "replay")
@@ -128,6 +129,8 @@ class _Session:
     def run(self, stop: list[int]) -> TrainResult:
         """Iterates until t_max or until a signal has arrived."""
         trainer = self.trainer
+        if trainer.done:
+            return self._result("complete")
         try:
             while not stop:
                 if trainer.evaluation_due:
@@ -143,14 +146,18 @@ class _Session:
             raise
         status = "complete" if trainer.done and not trainer.evaluation_due else "interrupted"
         self._checkpoint(status)
-        self.log.close()
         self._show(force=True)
+        return self._result(status)
+
+    def _result(self, status: str) -> TrainResult:
+        self.log.close()
+        counters = self.trainer.counters
         return TrainResult(
             run=self.folder.name,
-            t_env=trainer.counters.t_env,
-            updates=trainer.learner.updates,
-            win_rate=trainer.win_rate,
-            wall_seconds=trainer.counters.wall_seconds,
+            t_env=counters.t_env,
+            updates=self.trainer.learner.updates,
+            win_rate=self.trainer.win_rate,
+            wall_seconds=counters.wall_seconds,
             env_steps_per_second=self._steps_per_second(),
             status=status,
         )
@@ -199,7 +206,12 @@ class _Session:
             recorded = _recorded(trainer.greedy(RECORDED_EPISODES, 0))
             weights = trainer.learner.online.numpy("agent")
             write_agent_files(
-                folder, trainer.agent_spec, trainer.env.spec, weights, trainer.learner.topologies["agent"], recorded
+                folder,
+                trainer.agent_spec,
+                trainer.env.spec,
+                weights,
+                trainer.learner.topologies["agent"],
+                recorded,
             )
             write_state(
                 folder, trainer.learner, trainer.replay, trainer.streams, trainer.env.snapshot(), counters
@@ -270,7 +282,9 @@ def _recorded(rollout: Rollout) -> Recorded:
 
 def _device(device: str, learner: str) -> torch.device:
     if learner not in ("auto", "torch"):
-        raise EnvironmentUnavailable(f"train: learner must be auto or torch; got '{learner}'. Use --learner torch")
+        raise EnvironmentUnavailable(
+            f"train: learner must be auto or torch; got '{learner}'. Use --learner torch"
+        )
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"train: device must be auto, cpu or cuda; got '{device}'.")
     if device == "cuda" and not torch.cuda.is_available():
@@ -287,7 +301,7 @@ def _stop_signals() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

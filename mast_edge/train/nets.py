@@ -117,7 +117,7 @@ def mixer_q_tot(p: Mapping[str, Tensor], q: Tensor, state: Tensor) -> Tensor:
         state, torch.cat([p[f"{n}.weight"] for n in first]), torch.cat([p[f"{n}.bias"] for n in first])
     )
     hyper, embed = p["hyper_w_1.0.weight"].shape[0], p["V.0.weight"].shape[0]
-    w1_in, wf_in, v_in, b1 = stacked.split([hyper, hyper, embed, embed], dim=1)
+    w1_in, wf_in, v_in, b1 = torch.split(stacked, [hyper, hyper, embed, embed], dim=1)
     w1 = F.linear(torch.relu(w1_in), p["hyper_w_1.2.weight"], p["hyper_w_1.2.bias"]).abs()
     wf = F.linear(torch.relu(wf_in), p["hyper_w_final.2.weight"], p["hyper_w_final.2.bias"]).abs()
     v = F.linear(torch.relu(v_in), p["V.2.weight"], p["V.2.bias"]).squeeze(1)

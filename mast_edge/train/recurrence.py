@@ -26,7 +26,14 @@ class PackedRows:
 
 
 def gru(
-    x: Tensor, w_ih: Tensor, b_ih: Tensor, w_hh: Tensor, b_hh: Tensor, rows: PackedRows, *, native: bool = True
+    x: Tensor,
+    w_ih: Tensor,
+    b_ih: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor,
+    rows: PackedRows,
+    *,
+    native: bool = True,
 ) -> Tensor:
     """Hidden states of a GRU whose every sequence starts from zero.
 
@@ -46,7 +53,9 @@ def gru(
     return _padded_gru(x, w_ih, b_ih, w_hh, b_hh, rows)
 
 
-def _padded_gru(x: Tensor, w_ih: Tensor, b_ih: Tensor, w_hh: Tensor, b_hh: Tensor, rows: PackedRows) -> Tensor:
+def _padded_gru(
+    x: Tensor, w_ih: Tensor, b_ih: Tensor, w_hh: Tensor, b_hh: Tensor, rows: PackedRows
+) -> Tensor:
     """torch's GRU on a padded array (its packed one zeroes the whole input once per step on the way back)."""
     steps, sequences, h = len(rows.alive), int(rows.alive[0]), x.shape[1]
     padded = x.new_zeros(steps * sequences, h).index_copy(0, rows.place, x).view(steps, sequences, h)

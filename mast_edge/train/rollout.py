@@ -137,11 +137,11 @@ def play_episodes(
     while running.any():
         actions = actor.act(env.obs, env.avail, epsilon, rng)
         step = env.step(actions, running)
-        for b in np.flatnonzero(running):
+        for b in np.flatnonzero(running).tolist():
             recorders[b].actions.append(actions[b].astype(np.uint8))
             recorders[b].reward.append(float(step.reward[b]))
             recorders[b].see(env, b)
-        for b in np.flatnonzero(running & step.terminated):
+        for b in np.flatnonzero(running & step.terminated).tolist():
             episodes[b] = recorders[b].episode(timed_out=bool(step.timed_out[b]))
             won[b] = step.battle_won[b]
         running &= ~step.terminated

@@ -57,7 +57,9 @@ class Window:
 
     updates: int = 0
     sums: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("play", "learn", "evaluate"), 0.0))
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("play", "learn", "evaluate"), 0.0)
+    )
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     wins: list[bool] = field(default_factory=list)
@@ -166,7 +168,9 @@ class Trainer:
 
     def greedy(self, episodes: int, index: int) -> Rollout:
         """`episodes` greedy battles; `index` picks their seeds."""
-        seed = EVALUATION_SEED + (training_seed(self.config.seed) + index * episodes) % (EVALUATION_SEED - episodes)
+        seed = EVALUATION_SEED + (training_seed(self.config.seed) + index * episodes) % (
+            EVALUATION_SEED - episodes
+        )
         env = make_env(self.config, episodes, seed)
         actor = Actor(self.agent_spec, episodes)
         actor.load(self.learner.online.numpy("agent"))

@@ -56,7 +56,12 @@ def unrolled(p: dict[str, torch.Tensor], e: Episode) -> torch.Tensor:
         x = torch.cat([torch.from_numpy(e.obs[t]).double(), last, torch.eye(n, dtype=torch.float64)], 1)
         x = torch.relu(F.linear(x, p["agent.fc1.weight"], p["agent.fc1.bias"]))
         h = torch.gru_cell(
-            x, h, p["agent.gru_ih.weight"], p["agent.gru_hh.weight"], p["agent.gru_ih.bias"], p["agent.gru_hh.bias"]
+            x,
+            h,
+            p["agent.gru_ih.weight"],
+            p["agent.gru_hh.weight"],
+            p["agent.gru_ih.bias"],
+            p["agent.gru_hh.bias"],
         )
         out.append(F.linear(h, p["agent.fc2.weight"], p["agent.fc2.bias"]))
         if t < e.length:
@@ -92,7 +97,9 @@ def reference(
                 if config.target.operator == "soft_mellowmax":
                     qu = q_target[t, i, u]
                     w = torch.softmax(config.target.alpha * qu, 0)
-                    best.append(torch.log((w * torch.exp(config.target.omega * qu)).sum()) / config.target.omega)
+                    best.append(
+                        torch.log((w * torch.exp(config.target.omega * qu)).sum()) / config.target.omega
+                    )
                 else:
                     best.append(q_target[t, i, u[int(q[t, i, u].argmax())]])
             values.append(mixed(target, torch.stack(best), torch.from_numpy(e.state[t]).double()).detach())
@@ -132,7 +139,10 @@ def test_rmsprop_of_a_just_grown_weight_is_check_9() -> None:
     learner = make_learner(method="dense")
     learner.online.flat.detach().zero_()
     norm_of_rest = np.sqrt(20.0**2 - 0.3**2)
-    for step, square in ((0.004996668887241949, 2.2499997750000163e-04), (0.0035427317743118364, 4.4774995522500326e-04)):
+    for step, square in (
+        (0.004996668887241949, 2.2499997750000163e-04),
+        (0.0035427317743118364, 4.4774995522500326e-04),
+    ):
         before = float(learner.online.flat[0].detach())
         learner.online.grad.zero_()
         learner.online.grad[0] = 0.3
@@ -148,7 +158,15 @@ def test_gru_cell_of_check_10() -> None:
     w_ih, w_hh = one(0.3, -0.6, 0.9)[:, None], one(-0.4, 0.7, 0.5)[:, None]
     b_ih, b_hh = one(0.1, 0.2, -0.1), one(0.05, -0.15, 0.25)
     out, _ = torch.gru(
-        one(0.5).view(1, 1, 1), one(-0.2).view(1, 1, 1), [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, False, False, False
+        one(0.5).view(1, 1, 1),
+        one(-0.2).view(1, 1, 1),
+        [w_ih, w_hh, b_ih, b_hh],
+        True,
+        1,
+        0.0,
+        False,
+        False,
+        False,
     )
     assert float(out) == pytest.approx(0.1654511518684013, rel=1e-12)
 

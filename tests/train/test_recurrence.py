@@ -12,7 +12,9 @@ def ragged(lengths: list[int]) -> PackedRows:
     alive = torch.tensor([sum(n > t for n in lengths) for t in range(max(lengths))])
     offsets = torch.cumsum(alive, 0) - alive
     now = torch.cat([offsets[t] + torch.arange(alive[t + 1]) for t in range(len(alive) - 1)] or [alive[:0]])
-    following = torch.cat([offsets[t + 1] + torch.arange(alive[t + 1]) for t in range(len(alive) - 1)] or [alive[:0]])
+    following = torch.cat(
+        [offsets[t + 1] + torch.arange(alive[t + 1]) for t in range(len(alive) - 1)] or [alive[:0]]
+    )
     place = torch.cat([t * len(lengths) + torch.arange(alive[t]) for t in range(len(alive))])
     return PackedRows(alive, place, now, following)
 
@@ -50,5 +52,10 @@ def test_row_counts_are_checked(alive, message) -> None:
     f = np.float32
     with pytest.raises(ValueError, match=message):
         gru_forward(
-            np.array(alive), np.zeros((5, 48), f), np.zeros((48, 16), f), np.zeros(48, f), np.zeros((5, 16), f), None
+            np.array(alive),
+            np.zeros((5, 48), f),
+            np.zeros((48, 16), f),
+            np.zeros(48, f),
+            np.zeros((5, 16), f),
+            None,
         )

@@ -88,9 +88,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(
-    ("case", "lambda_"), [(c, lam) for c in CASES for lam in (0.0, 0.6, 0.8, 1.0)]
-)
+@pytest.mark.parametrize(("case", "lambda_"), [(c, lam) for c in CASES for lam in (0.0, 0.6, 0.8, 1.0)])
 def test_td_lambda(case, lambda_, dtype) -> None:
     reward, terminated, mask, expected = CASES[case]
     rows = [torch.tensor([x], dtype=dtype) for x in (reward, terminated, mask, VALUES)]

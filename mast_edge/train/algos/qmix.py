@@ -73,13 +73,19 @@ class Qmix:
             y = self._targets(q.detach(), target, batch, t_env)
         error = q_tot - y
         loss = error.square().mean()
-        metrics = {"q_tot": q_tot.detach().mean(), "target": y.mean(), "td_error": error.detach().abs().mean()}
+        metrics = {
+            "q_tot": q_tot.detach().mean(),
+            "target": y.mean(),
+            "td_error": error.detach().abs().mean(),
+        }
         return loss, metrics
 
     def _utilities(self, bank: ParameterBank, batch: TensorBatch) -> Tensor:
         """(P, N, A) utilities of all agents along whole episodes."""
         rows, n, _ = batch.inputs.shape
-        return agent_q(bank.network("agent"), batch.inputs.flatten(0, 1), batch.agent_rows(n)).view(rows, n, -1)
+        return agent_q(bank.network("agent"), batch.inputs.flatten(0, 1), batch.agent_rows(n)).view(
+            rows, n, -1
+        )
 
     def _targets(self, online_q: Tensor, target: ParameterBank, batch: TensorBatch, t_env: int) -> Tensor:
         """(M,) learning targets y (algorithms.md 4.2, 4.4)."""

@@ -110,14 +110,15 @@ class TorchLearner:
 
     @torch.no_grad()
     def _step(self, loss: Tensor) -> float:
-        """Masks the gradient, clips its norm, applies RMSprop (algorithms.md 5). Returns the norm before clipping."""
+        """Masks and clips the gradient, applies RMSprop (algorithms.md 5); returns the norm before clipping."""
         optim, grad, flat = self.config.optim, self.online.grad, self.online.flat
         grad.mul_(self.mask)
         norm = float(grad.norm())
         if not (np.isfinite(norm) and bool(torch.isfinite(loss.detach()))):
             raise Divergence(
-                f"learner: loss and gradient must be finite; got loss {float(loss.detach())}, gradient norm {norm} at "
-                f"update {self.updates + 1}. The last checkpoint is kept; lower optim.lr or look at the rewards."
+                f"learner: loss and gradient must be finite; got loss {float(loss.detach())}, gradient norm "
+                f"{norm} at update {self.updates + 1}. The last checkpoint is kept; lower optim.lr or look at "
+                "the rewards."
             )
         grad.mul_(min(1.0, optim.clip_norm / (norm + 1e-6)))
         self.square_avg.mul_(optim.alpha).addcmul_(grad, grad, value=1.0 - optim.alpha)
@@ -127,7 +128,7 @@ class TorchLearner:
 
     @torch.no_grad()
     def _evolve(self, network: str, grads: dict[str, NDArray[np.float32]], progress: float) -> None:
-        """Moves one network to its next topology: whatever changed state starts from zero (algorithms.md 7.3)."""
+        """Moves one network to its next topology; what was grown or dropped starts from zero (7.3)."""
         before = self.topologies[network]
         weights = self._layer_arrays(network, self.online.tensors)
         after = self.methods[network].update(before, weights, grads, progress)

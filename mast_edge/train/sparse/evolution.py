@@ -51,4 +51,6 @@ def evolve_layer(
 
 def evolve(topology: Topology, weights: Arrays, scores: Arrays, fraction: float) -> Topology:
     """`evolve_layer` for every masked layer of a network; dense layers have no entry and stay so."""
-    return {name: evolve_layer(weights[name], mask, scores[name], fraction) for name, mask in topology.items()}
+    return {
+        name: evolve_layer(weights[name], mask, scores[name], fraction) for name, mask in topology.items()
+    }

@@ -22,7 +22,9 @@ def test_connections_replaced_per_layer(nnz, ks) -> None:
     rng = np.random.default_rng(0)
     for f, k in zip((0.0, 0.5, 1.0), ks, strict=True):
         score = (~mask).astype(np.float32)  # everything new scores above everything kept
-        after = evolve_layer(rng.normal(size=mask.shape).astype(np.float32), mask, score, cosine_fraction(0.5, f))
+        after = evolve_layer(
+            rng.normal(size=mask.shape).astype(np.float32), mask, score, cosine_fraction(0.5, f)
+        )
         assert int((after & ~mask).sum()) == k
 
 
