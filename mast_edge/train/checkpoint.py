@@ -2,8 +2,8 @@
 
 A checkpoint folder holds the agent for the other stages (`mast_edge.checkpoint_files`) and, private to
 training, `state.safetensors` (weights, targets, optimiser, masks, environment) and `resume.json` (counters,
-random streams). Episodes live beside the checkpoints in `replay/`, one segment per checkpoint, so that each is
-written once.
+random streams). Episodes live beside the checkpoints in `replay/`, one segment per checkpoint, so that each
+is written once.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`train`: a config becomes a run folder. Resumes its own run, and never loses more than one interval of work."""
+"""`train`: a config becomes a run folder. It resumes its own run and loses one checkpoint interval at most."""
 
 import signal
 import time

@@ -1,7 +1,7 @@
 """Networks as functions of named tensors, and the flat bank that holds the tensors.
 
-All parameters of all trained networks lie in one flat buffer, so that masking, clipping, the optimiser and target
-copies are each a handful of operations over one tensor. Names are `<network>.<layer>.weight` and `.bias`.
+All parameters of all trained networks lie in one flat buffer, so that masking, clipping, the optimiser and
+target copies are each a handful of operations over one tensor. Names are `<network>.<layer>.weight`, `.bias`.
 """
 
 from collections.abc import Iterator, Mapping

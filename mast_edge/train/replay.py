@@ -1,7 +1,7 @@
 """Episodes as they were played, the buffers that keep them, and the packed batches drawn from them.
 
-Memory holds what was filled, never the episode limit. A batch is packed: rows ordered by time, then by episode,
-longest episode first, without padding.
+Memory holds what was filled, never the episode limit. A batch is packed: rows ordered by time, then by
+episode, longest episode first, without padding.
 """
 
 from collections import deque

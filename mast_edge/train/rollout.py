@@ -15,7 +15,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 
 class Actor:
-    """The recurrent agent in numpy for E environments by N agents at once: no autograd, no torch call per step.
+    """The recurrent agent in numpy for E environments by N agents at once, without a torch call per step.
 
     Args:
         spec: agent sizes.

@@ -11,7 +11,7 @@ from mast_edge.registry import SPARSE_METHODS
 from mast_edge.registry import resolve as resolve_name
 from mast_edge.spec import EnvSpec
 from mast_edge.train.algos.qmix import Qmix
-from mast_edge.train.learners.torch import Divergence, TorchLearner
+from mast_edge.train.learners.torch import Divergence, TorchLearner, tensor_batch
 from mast_edge.train.replay import Episode, pack
 
 SPEC = EnvSpec("3m", "skirmish", n_agents=3, n_actions=9, obs_dim=30, state_dim=48, episode_limit=60)
@@ -126,7 +126,7 @@ def test_loss_and_every_gradient_equal_the_step_by_step_reference(method, t_env)
     episodes = random_episodes(np.random.default_rng(5), [4, 9, 1, 6])
     expected, gradients = reference(learner, episodes, t_env)
     learner.online.grad.zero_()
-    batch = learner._to_device(pack(episodes, SPEC, timeout_is_terminal=True))
+    batch = tensor_batch(pack(episodes, SPEC, timeout_is_terminal=True), learner.device)
     loss, _ = learner.algorithm.loss(learner.online, learner.target, batch, t_env)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)

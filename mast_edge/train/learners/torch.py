@@ -93,7 +93,7 @@ class TorchLearner:
             Divergence: loss or gradient norm is not finite; the weights are as before.
         """
         self.online.grad.zero_()
-        loss, metrics = self.algorithm.loss(self.online, self.target, self._to_device(batch), t_env)
+        loss, metrics = self.algorithm.loss(self.online, self.target, tensor_batch(batch, self.device), t_env)
         loss.backward()  # type: ignore[no-untyped-call]
         progress = min(1.0, t_env / self.config.t_max)
         next_update = self.updates + 1
@@ -110,15 +110,15 @@ class TorchLearner:
 
     @torch.no_grad()
     def _step(self, loss: Tensor) -> float:
-        """Masks and clips the gradient, applies RMSprop (algorithms.md 5); returns the norm before clipping."""
+        """Masks and clips the gradient, applies RMSprop (algorithms.md 5); returns the unclipped norm."""
         optim, grad, flat = self.config.optim, self.online.grad, self.online.flat
         grad.mul_(self.mask)
         norm = float(grad.norm())
         if not (np.isfinite(norm) and bool(torch.isfinite(loss.detach()))):
             raise Divergence(
                 f"learner: loss and gradient must be finite; got loss {float(loss.detach())}, gradient norm "
-                f"{norm} at update {self.updates + 1}. The last checkpoint is kept; lower optim.lr or look at "
-                "the rewards."
+                f"{norm} at update {self.updates + 1}. The last checkpoint is kept; lower optim.lr or look "
+                "at the rewards."
             )
         grad.mul_(min(1.0, optim.clip_norm / (norm + 1e-6)))
         self.square_avg.mul_(optim.alpha).addcmul_(grad, grad, value=1.0 - optim.alpha)
@@ -150,11 +150,6 @@ class TorchLearner:
             for layer in self.topologies[network]
         }
 
-    def _to_device(self, batch: PackedBatch) -> TensorBatch:
-        tensors = {f.name: torch.from_numpy(getattr(batch, f.name)) for f in fields(batch)}
-        alive = tensors.pop("alive")
-        return TensorBatch(alive=alive, **{name: t.to(self.device) for name, t in tensors.items()})
-
     def state(self) -> dict[str, NDArray[Any]]:
         """All tensors that a resumed run needs, as arrays."""
         arrays: dict[str, NDArray[Any]] = {
@@ -179,3 +174,10 @@ class TorchLearner:
         self._write_masks()
         self.updates = updates
         self.replaced = replaced
+
+
+def tensor_batch(batch: PackedBatch, device: torch.device) -> TensorBatch:
+    """The batch as tensors on `device`; `alive` stays on the CPU."""
+    tensors = {f.name: torch.from_numpy(getattr(batch, f.name)) for f in fields(batch)}
+    alive = tensors.pop("alive")
+    return TensorBatch(alive=alive, **{name: t.to(device) for name, t in tensors.items()})

@@ -1,4 +1,4 @@
-"""Topology evolution: which connections a layer drops and which it grows (paper Algorithm 1; algorithms.md 7.3)."""
+"""Topology evolution: what a layer drops and what it grows (paper Algorithm 1; algorithms.md 7.3)."""
 
 import math
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """MAST's topology: Erdos-Renyi masks that evolve by magnitude and gradient (paper section 4.1, after RigL).
 
-MAST's other parts are switches of the config: hybrid TD(lambda) and soft mellowmax in `target`, dual buffers in
-`replay`. Their MAST values are the method's row of presets in `mast_edge.config`.
+MAST's other parts are switches of the config: hybrid TD(lambda) and soft mellowmax in `target`, dual buffers
+in `replay`. Their MAST values are the method's row of presets in `mast_edge.config`.
 """
 
 import numpy as np
