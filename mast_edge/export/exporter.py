@@ -33,7 +33,8 @@ class ExportReport:
 
     Attributes:
         run: run folder, or checkpoint folder when there is no run around it.
-        files: one entry per format: format, precision, path, bytes, sha256, max_abs_q_error, argmax_agreement.
+        files: one entry per format: format, precision, path, bytes, sha256, max_abs_q_error,
+        argmax_agreement.
         size: ledger of the CSR artifact.
         flops: per forward pass of one agent: dense, sparse, ratio.
         layers: one entry per layer.
@@ -81,7 +82,8 @@ def export_run(source: Path, formats: Sequence[str], out_dir: Path | None = None
     checkpoint = read_agent(checkpoint_folder)
     reference = reference_of(checkpoint, read_recorded(checkpoint_folder))
     exporters = {
-        name: resolve("export format", EXPORT_FORMATS, name, error=UsageError) for name in dict.fromkeys(formats)
+        name: resolve("export format", EXPORT_FORMATS, name, error=UsageError)
+        for name in dict.fromkeys(formats)
     }
     provenance = _provenance(run, checkpoint)
     target = out_dir if out_dir is not None else (run or checkpoint_folder) / "exports"
@@ -167,7 +169,9 @@ def _manifest(run: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except ValueError as problem:
-        raise MissingInput(f"{path}: manifest must be JSON; got {problem}. Run: mast-edge train CONFIG") from problem
+        raise MissingInput(
+            f"{path}: manifest must be JSON; got {problem}. Run: mast-edge train CONFIG"
+        ) from problem
     return manifest if isinstance(manifest, dict) else {}
 
 

@@ -55,9 +55,7 @@ def flops(checkpoint: AgentCheckpoint) -> dict[str, float]:
     (2 in - 1) out per linear layer, 3H (2 (H + H) - 1) for the GRU pair, each times its density.
     """
     shapes = checkpoint.spec.layer_shapes()
-    density = {
-        name: layer.nnz / (layer.rows * layer.cols) for name, layer in _layers(checkpoint).items()
-    }
+    density = {name: layer.nnz / (layer.rows * layer.cols) for name, layer in _layers(checkpoint).items()}
     dense = sparse = 0.0
     for name in ("fc1", "fc2"):
         out, in_ = shapes[name]
@@ -105,7 +103,9 @@ def zipped_bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
 def _layers(checkpoint: AgentCheckpoint) -> dict[str, Layer]:
     return {
         name: make_layer(
-            checkpoint.weights[f"{name}.weight"], checkpoint.weights[f"{name}.bias"], checkpoint.masks.get(name)
+            checkpoint.weights[f"{name}.weight"],
+            checkpoint.weights[f"{name}.bias"],
+            checkpoint.masks.get(name),
         )
         for name in LAYERS
     }

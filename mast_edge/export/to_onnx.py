@@ -52,12 +52,14 @@ def export_onnx(
         onnx.checker.check_model(written, full_check=True)
         onnx.shape_inference.infer_shapes(written, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
-        raise ArtifactRefused(f"{path}: model must pass onnx's checker; got {problem}. Report this.") from problem
+        raise ArtifactRefused(
+            f"{path}: model must pass onnx's checker; got {problem}. Report this."
+        ) from problem
     evaluator = ReferenceEvaluator(written)
 
     def step(rows: Floats, hidden: Floats) -> tuple[Floats, Floats]:
         q, after = evaluator.run(None, {"obs": rows, "hidden": hidden})
-        return q, after
+        return np.asarray(q), np.asarray(after)
 
     _check_beyond_the_recording(str(path), checkpoint, step)
     return compare(str(path), checkpoint, reference, step)
@@ -132,7 +134,8 @@ def _check_beyond_the_recording(who: str, checkpoint: AgentCheckpoint, step: Any
         error = np.abs(q - expected)
         if not (error <= TOLERANCE * np.maximum(1.0, np.abs(expected))).all():
             raise ArtifactRefused(
-                f"{who}: Q on random rows must be the checkpoint's within {TOLERANCE}; got {error.max():.3g} off. "
+                f"{who}: Q on random rows must be the checkpoint's within {TOLERANCE}; "
+                f"got {error.max():.3g} off. "
                 "Nothing was exported; report this."
             )
         if not (np.abs(after - expected_hidden) <= TOLERANCE).all():

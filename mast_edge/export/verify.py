@@ -33,8 +33,8 @@ def reference_of(checkpoint: AgentCheckpoint, recorded: Recorded) -> Reference:
     """Replays the recorded episodes on the checkpoint's weights.
 
     Raises:
-        ArtifactInconsistent: a recorded action is not greedy under these weights: recording and weights do not
-            belong together, or training assembles its inputs differently.
+        ArtifactInconsistent: a recorded action is not greedy under these weights: recording and weights do
+            not belong together, or training assembles its inputs differently.
     """
     q = replay(DenseAgent(checkpoint.spec, checkpoint.weights).affine, checkpoint.spec, recorded)
     chosen = np.take_along_axis(q, recorded.actions[..., None].astype(np.int64), axis=2)[..., 0]
