@@ -17,6 +17,10 @@ class UsageError(MastEdgeError):
     exit_code = 2
 
 
+class RunLocked(UsageError):
+    """Another process is working in this run folder."""
+
+
 class MissingInput(MastEdgeError):
     """A run, artifact, file or optional package is not there; the message holds the command that creates it."""
 

@@ -1,0 +1,42 @@
+"""What made a result: versions and source commit, found without importing anything heavy."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from mast_edge import __version__
+
+PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")
+
+
+def installed_version(package: str) -> str | None:
+    """Version of an installed distribution, without importing it; None when it is absent."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Name -> version of Python, this package, and those of `PACKAGES` that are installed."""
+    found = {"python": platform.python_version(), "mast-edge": __version__}
+    for package in PACKAGES:
+        version = installed_version(package)
+        if version is not None:
+            found[package] = version
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the source tree this package runs from; None when it is installed without one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
