@@ -6,6 +6,7 @@ Source: cli.md; parity_and_safety.md 5, 9.
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -294,5 +295,8 @@ def _setting(name: str, config: "ExperimentConfig") -> Any:
 
 
 def main() -> None:
-    """Entry point of `mast-edge`."""
+    """Entry point of `mast-edge`. One process computes with one thread: matrices here are small, and a second
+    thread that waits for work slows both runs of a machine with two cores (training_speed.md 5)."""
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     sys.exit(run(cli, sys.argv[1:]))
