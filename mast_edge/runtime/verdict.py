@@ -206,7 +206,13 @@ def decide(
             "inconclusive",
             f"the reference wins too rarely ({contest.reference_wins} of {pairs.n}) to lose to",
         )
-    return outcome, f"a loss of more than {points:g} points of win rate is excluded"
+    excluded = f"a loss of more than {points:g} points of win rate is excluded"
+    if judged == "fidelity" and certificate is not None:
+        same = (
+            "every decision" if not certificate.flips else f"{100 * certificate.agreement:.2f} % of decisions"
+        )
+        return outcome, f"{same} equal in {certificate.episodes} episodes; {excluded}"
+    return outcome, excluded
 
 
 def verdict_table(verdict: Verdict) -> "Table":
