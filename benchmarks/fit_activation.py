@@ -1,7 +1,8 @@
 """Fits the rational tanh of the native kernels and prints its coefficients and its error in float32.
 
-tanh(x) = x P(x^2) / Q(x^2), P of degree 6, Q of degree 3 with Q(0) = 1, |x| clamped at `CLAMP`. Least squares on
-the linearised problem, re-weighted until the largest error no longer falls (Sanathanan-Koerner with Lawson weights).
+tanh(x) = x P(x^2) / Q(x^2), P of degree 6, Q of degree 3 with Q(0) = 1, |x| clamped at `CLAMP`. Least
+squares on the linearised problem, re-weighted until the largest error no longer falls (Sanathanan-Koerner
+with Lawson weights).
 
 Source: runtime.md section 5, "Activations". Run: python benchmarks/fit_activation.py
 """

@@ -1,7 +1,7 @@
 """The exported agent: one safetensors file of layer tables with a JSON contract, and how it is laid out.
 
-`build_artifact` makes the bytes, `mast_edge.artifact_read` verifies and reads them. The same checkpoint gives the
-same bytes: no clock, no path, no order that depends on anything but the format.
+`build_artifact` makes the bytes, `mast_edge.artifact_read` verifies and reads them. The same checkpoint
+gives the same bytes: no clock, no path, no order that depends on anything but the format.
 
 Source: runtime.md section 3.
 """
@@ -89,7 +89,8 @@ class CsrLayer:
     def dense(self) -> Floats:
         """W with its zeros, (rows, cols)."""
         weight = np.zeros((self.rows, self.cols), np.float32)
-        rows = np.repeat(np.arange(self.rows), np.diff(self.indptr.astype(np.int64)))
+        ends = self.indptr.astype(np.int64)
+        rows = np.repeat(np.arange(self.rows), ends[1:] - ends[:-1])
         weight[rows, self.indices] = self.values
         return weight
 
@@ -284,5 +285,5 @@ def seal(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> by
     )
     data = safetensors_bytes(dict(tensors), metadata={METADATA_KEY: text})
     digest = hashlib.sha256(data).hexdigest()
-    slot = rb'\"file_sha256\":\"'
+    slot = rb"\"file_sha256\":\""
     return data.replace(slot + NO_DIGEST.encode(), slot + digest.encode(), 1)

@@ -1,7 +1,7 @@
 """The outer shell of an artifact: the safetensors header, read without trusting it.
 
-The safetensors library is not used here: it accepts duplicate keys and does not report where things lie, and a
-reader of files from elsewhere should be short enough to be read itself.
+The safetensors library is not used here: it accepts duplicate keys and does not report where things lie,
+and a reader of files from elsewhere should be short enough to be read itself.
 
 Source: runtime.md section 3, "Validation on load", rows 1 and 2.
 """
@@ -25,7 +25,8 @@ _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where a tensor lies: dtype name, shape, and its bytes `begin:end` counted from the start of the file."""
+    """Where a tensor lies: dtype name, shape, and its bytes `begin:end` counted from the start of the
+    file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -35,7 +36,8 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """tensors by name; the metadata string, parsed; `size` bytes from the start of the file to the first tensor."""
+    """tensors by name; the metadata string, parsed; `size` bytes from the start of the file to the first
+    tensor."""
 
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
@@ -96,7 +98,9 @@ def strict_json(who: str, what: str, raw: bytes) -> dict[str, Any]:
             parse_float=_finite_float,
         )
     except (ValueError, RecursionError) as problem:
-        raise ArtifactMalformed(f"{who}: {what} must be strict JSON; got {problem}. Export again.") from problem
+        raise ArtifactMalformed(
+            f"{who}: {what} must be strict JSON; got {problem}. Export again."
+        ) from problem
     if not isinstance(parsed, dict):
         raise _malformed(who, what, "a JSON object", type(parsed).__name__)
     return parsed
@@ -149,7 +153,9 @@ def _sizes(found: Any) -> bool:
 def _expect_no_holes(who: str, tensors: dict[str, Tensor], begin: int, end: int) -> None:
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != begin:
-            raise _malformed(who, f"{name:.80} data_offsets", f"from byte {begin} without hole or overlap", tensor.begin)
+            raise _malformed(
+                who, f"{name:.80} data_offsets", f"from byte {begin} without hole or overlap", tensor.begin
+            )
         begin = tensor.end
     if begin != end:
         raise _malformed(who, "tensors", f"filling the file to byte {end}", begin)

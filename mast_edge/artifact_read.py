@@ -45,7 +45,12 @@ from mast_edge.spec import LAYERS, AgentSpec
 
 READABLE_VERSIONS = (FORMAT_VERSION,)
 _SECTIONS = {"csr": ("values", "indices", "indptr", "bias"), "dense": ("dense", "bias")}
-_DTYPES = {"F32": np.dtype("<f4"), "U8": np.dtype("u1"), "U16": np.dtype("<u2"), "U32": np.dtype("<u4")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "U8": np.dtype("u1"),
+    "U16": np.dtype("<u2"),
+    "U32": np.dtype("<u4"),
+}
 _METADATA = {
     "format",
     "format_version",
@@ -71,7 +76,9 @@ def read_artifact(path: Path) -> Artifact:
         ArtifactRefused: a check failed; the subclass and the message say which.
     """
     if not path.is_file():
-        raise MissingInput(f"{path}: exported agent must exist; got no file. Run: mast-edge export --format csr")
+        raise MissingInput(
+            f"{path}: exported agent must exist; got no file. Run: mast-edge export --format csr"
+        )
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_FILE_BYTES:
@@ -125,7 +132,8 @@ def _check_file_digest(who: str, data: bytes, header: Header) -> None:
     slots = list(_SLOT.finditer(data, 0, header.size))
     if len(slots) != 1 or header.metadata.get("file_sha256") != slots[0][1].decode():
         raise ArtifactMalformed(
-            f"{who}: metadata must hold one file_sha256 of 64 lower-case hex digits; got {len(slots)}. Export again."
+            f"{who}: metadata must hold one file_sha256 of 64 lower-case hex digits; "
+            f"got {len(slots)}. Export again."
         )
     begin, end = slots[0].span(1)
     view = memoryview(data)
@@ -168,13 +176,17 @@ def _check_version(who: str, metadata: Mapping[str, Any]) -> None:
 def _kinds(who: str, sparsity: Any) -> dict[str, str]:
     rows = sparsity.get("layers") if isinstance(sparsity, dict) else None
     if not isinstance(rows, dict) or set(rows) != set(LAYERS):
-        raise ArtifactMalformed(f"{who}: sparsity must list the layers {', '.join(LAYERS)}; got others. Export again.")
-    kinds = {name: row.get("kind") if isinstance(row, dict) else None for name, row in rows.items()}
-    for name, kind in kinds.items():
+        raise ArtifactMalformed(
+            f"{who}: sparsity must list the layers {', '.join(LAYERS)}; got others. Export again."
+        )
+    kinds: dict[str, str] = {}
+    for name, row in rows.items():
+        kind = row.get("kind") if isinstance(row, dict) else None
         if not isinstance(kind, str) or kind not in _SECTIONS:
             raise ArtifactMalformed(
                 f"{who}: {name} kind must be one of {', '.join(_SECTIONS)}; got {kind!s:.40}. Export again."
             )
+        kinds[name] = kind
     return kinds
 
 
@@ -182,7 +194,9 @@ def _check_names(who: str, tensors: Mapping[str, Tensor], kinds: Mapping[str, st
     expected = {"golden.q"} | {f"{name}.{part}" for name, kind in kinds.items() for part in _SECTIONS[kind]}
     if set(tensors) != expected:
         odd = ", ".join(sorted(set(tensors) ^ expected))
-        raise ArtifactMalformed(f"{who}: tensors must be those of its layers; got a difference in {odd:.200}. Export again.")
+        raise ArtifactMalformed(
+            f"{who}: tensors must be those of its layers; got a difference in {odd:.200}. Export again."
+        )
     for name, tensor in tensors.items():
         integers = name.endswith((".indices", ".indptr"))
         if (tensor.dtype == "F32") == integers:
@@ -201,7 +215,8 @@ def _check_shapes(who: str, tensors: Mapping[str, Tensor], kinds: Mapping[str, s
         nnz = shape[0] if len(shape) == 1 else -1
         if not 0 <= nnz <= rows * cols:
             raise ArtifactInconsistent(
-                f"{who}: {name}.values must be one row of at most {rows} x {cols} weights; got {shape}. Export again."
+                f"{who}: {name}.values must be one row of at most {rows} x {cols} weights; "
+                f"got {shape}. Export again."
             )
         expected[f"{name}.values"] = ((nnz,), "F32")
         expected[f"{name}.indices"] = ((nnz,), _code(index_dtype(cols - 1)))
@@ -209,14 +224,15 @@ def _check_shapes(who: str, tensors: Mapping[str, Tensor], kinds: Mapping[str, s
     for name, (shape, dtype) in expected.items():
         if tensors[name].shape != shape or tensors[name].dtype != dtype:
             raise ArtifactInconsistent(
-                f"{who}: {name} must be {dtype} {shape}; got {tensors[name].dtype} {tensors[name].shape}. Export again."
+                f"{who}: {name} must be {dtype} {shape}; "
+                f"got {tensors[name].dtype} {tensors[name].shape}. Export again."
             )
 
 
 def _layer(
     who: str, data: bytes, tensors: Mapping[str, Tensor], name: str, kind: str, spec: AgentSpec
 ) -> Layer:
-    rows, cols = spec.layer_shapes()[name]
+    cols = spec.layer_shapes()[name][1]
     part = {section: _array(data, tensors[f"{name}.{section}"]) for section in _SECTIONS[kind]}
     if kind == "csr":
         _check_pointers(who, name, part["indptr"], tensors[f"{name}.values"].shape[0])
@@ -286,7 +302,8 @@ def _golden_actions(who: str, golden: Any, spec: AgentSpec) -> list[int]:
         or not all(type(action) is int and 0 <= action < spec.n_actions for action in actions)
     ):
         raise ArtifactInconsistent(
-            f"{who}: golden must hold {STEPS} actions below {spec.n_actions}; got {golden!s:.120}. Export again."
+            f"{who}: golden must hold {STEPS} actions below {spec.n_actions}; got {golden!s:.120}. "
+            "Export again."
         )
     return actions
 
@@ -295,7 +312,8 @@ def _array(data: bytes, tensor: Tensor) -> NDArray[Any]:
     dtype = _DTYPES[tensor.dtype]
     count = (tensor.end - tensor.begin) // dtype.itemsize
     table = np.frombuffer(data, dtype, count, tensor.begin).reshape(tensor.shape)
-    return table.astype(dtype.newbyteorder("="), copy=True)
+    native: NDArray[Any] = table.astype(dtype.newbyteorder("="), copy=True)
+    return native
 
 
 def _code(dtype: np.dtype[Any]) -> str:

@@ -1,7 +1,7 @@
 """The part of a checkpoint folder that outlives training: agent, recorded episodes and `checkpoint.json`.
 
-The trainer writes it, export and the reference runtimes read it. Everything is safetensors or JSON; every file
-is checked against the SHA-256 that `checkpoint.json` holds before a byte of it is parsed.
+The trainer writes it, export and the reference runtimes read it. Everything is safetensors or JSON; every
+file is checked against the SHA-256 that `checkpoint.json` holds before a byte of it is parsed.
 """
 
 import hashlib

@@ -74,7 +74,8 @@ class AgentContract:
         for name in ("map", "backend"):
             if not isinstance(env[name], str) or not 0 < len(env[name]) <= 64:
                 raise ArtifactMalformed(
-                    f"{who}: env {name} must be a name of 1 to 64 letters; got {env[name]!r:.80}. Export again."
+                    f"{who}: env {name} must be a name of 1 to 64 letters; got {env[name]!r:.80}. "
+                    "Export again."
                 )
         sizes = {name: contract[name] for name in _SIZES} | {"episode_limit": env["episode_limit"]}
         for name, size in sizes.items():

@@ -108,9 +108,7 @@ class DenseAgent:
         product: NDArray[Any] = x @ self._weights[f"{layer}.weight"].T + self._weights[f"{layer}.bias"]
         return product
 
-    def step(
-        self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats
-    ) -> tuple[Floats, Floats]:
+    def step(self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats) -> tuple[Floats, Floats]:
         """Q values and next hidden state.
 
         Args:

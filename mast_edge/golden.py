@@ -85,7 +85,8 @@ def check_golden(
         Largest |dQ|.
 
     Raises:
-        ArtifactSelfTest: a Q value is off, or an action differs although its lead exceeds twice the tolerance.
+        ArtifactSelfTest: a Q value is off, or an action differs although its lead exceeds twice the
+        tolerance.
     """
     inputs = golden_inputs(spec)
     hidden = np.zeros((1, spec.hidden_dim), np.float32)

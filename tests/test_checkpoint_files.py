@@ -50,7 +50,7 @@ def test_a_flipped_bit_is_found(tmp_path, name):
 def test_an_incomplete_folder_is_named(tmp_path):
     folder = write_checkpoint(tmp_path / "c")
     (folder / "agent.safetensors").unlink()
-    with pytest.raises(MissingInput, match="agent.safetensors"):
+    with pytest.raises(MissingInput, match=r"agent\.safetensors"):
         read_agent(folder)
     (folder / "checkpoint.json").unlink()
     with pytest.raises(MissingInput, match="mast-edge train"):
@@ -111,5 +111,5 @@ def test_recorded_rows_are_checked(tmp_path):
 
 def test_an_index_completes_the_folder(tmp_path):
     write_index(tmp_path, TINY, env_of(TINY), {}, {"t_env": 1})
-    with pytest.raises(MissingInput, match="agent.safetensors"):
+    with pytest.raises(MissingInput, match=r"agent\.safetensors"):
         read_agent(tmp_path)

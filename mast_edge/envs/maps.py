@@ -28,7 +28,7 @@ _AGENT_TYPES = {
     "bane": ("baneling", "zergling"),
 }
 _ENEMY_TYPES = _AGENT_TYPES | {"stalkers_and_zealots": ("zealot", "stalker")}
-"""map_type -> unit types in the order of the type one-hot; real SMAC swaps the enemies' on this one (smac.md 4)."""
+"""map_type -> unit types in the order of the type one-hot; SMAC swaps the enemies' here (smac.md 4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +210,8 @@ def native_world(smac: SmacMap, units: Mapping[str, UnitType], spawn_jitter: boo
     missing = [name for name in smac.unit_names if name not in SIMULATED_UNITS]
     if missing or smac.attack is None:
         raise EnvironmentUnavailable(
-            f"skirmish: map must be one of {', '.join(simulated_map_names())}; got '{smac.name}', whose units "
-            f"({', '.join(missing)}) the simulator does not fight yet. "
+            f"skirmish: map must be one of {', '.join(simulated_map_names())}; got '{smac.name}', whose "
+            f"units ({', '.join(missing)}) the simulator does not fight yet. "
             "Use a marine map, or env.backend smac with StarCraft II."
         )
     return world_of(smac, units, spawn_jitter)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mast_edge.errors import ConfigError, EnvironmentUnavailable
 from mast_edge.registry import nearest
@@ -16,7 +17,7 @@ class SmacOptions:
         step_mul: game loops per environment step, >= 1.
         move_amount: length of a movement order in map units, > 0.
         difficulty: accepted, no effect (the maps use no melee AI).
-        continuing_episode: a timeout is announced as `episode_limit` in SMAC's info; here `Step.timed_out` always is.
+        continuing_episode: accepted; it only asks SMAC to announce timeouts, `Step.timed_out` always does.
         obs_all_health: health and shield of visible units in obs; forces `obs_own_health`.
         obs_own_health: own health and shield in obs.
         obs_last_action: last action one-hot of visible allies in obs.
@@ -30,7 +31,7 @@ class SmacOptions:
         reward_scale, reward_scale_rate: divide rewards by max_reward / reward_scale_rate.
         heuristic_ai, heuristic_rest: not available in the simulator.
         spawn_jitter: False makes every episode start alike.
-        game_version, debug, replay_dir, replay_prefix, window_size_x, window_size_y: accepted, no effect here.
+        game_version, debug, replay_dir, replay_prefix, window_size_x, window_size_y: accepted, ignored.
 
     Source: smac.md 1.
     """
@@ -91,7 +92,8 @@ class SmacOptions:
                 raise ConfigError(
                     f"skirmish: option must be one of {', '.join(known)}; got '{name}'.{nearest(name, known)}"
                 )
-        return cls(**dict(options))  # type: ignore[arg-type]
+        unchecked: dict[str, Any] = dict(options)
+        return cls(**unchecked)
 
     def require_simulated(self) -> None:
         """Refuses what the embedded simulator does not play.

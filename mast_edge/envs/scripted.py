@@ -35,8 +35,8 @@ class NearestPolicy:
     """Attack the nearest living enemy when the mask allows, else walk toward it along the longer axis.
 
     Source: smac.md 7 with heuristic_rest.
-    Deviation: the nearest enemy is chosen afresh in every step, not kept until it dies, so that the policy needs
-    no memory; a walk that the mask forbids becomes a stop.
+    Deviation: the nearest enemy is chosen afresh in every step, not kept until it dies, so that the policy
+    needs no memory; a walk that the mask forbids becomes a stop.
     """
 
     def act(self, env: UnitView) -> NDArray[np.int64]:

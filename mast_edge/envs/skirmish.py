@@ -29,8 +29,8 @@ UNIT_DTYPE = np.dtype(
         ("goal_y", "f8"),
     ]
 )
-"""One unit: position in map units, vitals, cooldown in loops, index into `unit_names`, alive, order (index into
-`ORDERS`), target (unit number, agents first; -1 none), and the point of a move or attack-move."""
+"""One unit: position in map units, vitals, cooldown in loops, index into `unit_names`, alive, order (index
+into `ORDERS`), target (unit number, agents first; -1 none), and the point of a move or attack-move."""
 
 ORDERS = ("stand", "move", "attack", "attack-move")
 
@@ -50,7 +50,13 @@ class Skirmish:
     """
 
     def __init__(
-        self, map_name: str, n_envs: int = 1, *, seed: int | None = None, profile: str = "liberty", **options: object
+        self,
+        map_name: str,
+        n_envs: int = 1,
+        *,
+        seed: int | None = None,
+        profile: str = "liberty",
+        **options: object,
     ) -> None:
         """Creates the battles; nothing can be played before `reset`.
 
@@ -142,7 +148,7 @@ class Skirmish:
     def units(self) -> NDArray[Any]:
         """(E, N + enemies) of `UNIT_DTYPE`: every unit as it is now, agents first."""
         n_units = len(self.ally_types) + len(self.enemy_types)
-        table = np.empty((self.n_envs, n_units, len(UNIT_DTYPE)))
+        table = np.empty((self.n_envs, n_units, len(UNIT_DTYPE.names or ())))
         self._core.units(table)
         units = np.empty(table.shape[:2], dtype=UNIT_DTYPE)
         for column, name in enumerate(UNIT_DTYPE.names or ()):

@@ -1,7 +1,7 @@
 """Unit types: what the data file says, and the native tables made of it.
 
-Times in the data are game seconds (16 loops), speeds map units per game second. The native core counts in loops,
-with rates rounded to 1/4096 (smac.md 9.1).
+Times in the data are game seconds (16 loops), speeds map units per game second. The native core counts in
+loops, with rates rounded to 1/4096 (smac.md 9.1).
 """
 
 import functools

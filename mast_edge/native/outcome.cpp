@@ -20,12 +20,14 @@ Change measure(const Interface &face, Unit *units, int begin, int end) {
     Change change;
     for (int i = begin; i < end; ++i) {
         Unit &unit = units[i];
-        const double vitals = unit.alive ? unit.health + unit.shield : 0.0;
-        change.lost_vitals += unit.previous_vitals - vitals;
-        change.deaths += unit.previous_vitals > 0.0 && !unit.alive;
         change.dead += !unit.alive;
         change.living += unit.alive;
         change.living_medivacs += unit.alive && face.units[i].medivac;
+        if (unit.counted_dead) continue;
+        const double vitals = unit.alive ? unit.health + unit.shield : 0.0;
+        change.lost_vitals += unit.previous_vitals - vitals;
+        change.deaths += !unit.alive;
+        unit.counted_dead = !unit.alive;
         unit.previous_vitals = vitals;
     }
     return change;

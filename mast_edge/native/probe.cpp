@@ -31,7 +31,8 @@ void Probe::begin(const float *allies, const float *enemies) {
     battle_.over = false;
     for (Unit &unit : units_) {
         unit.last_action = -1;
-        unit.previous_vitals = unit.alive ? unit.health + unit.shield : 0.0;
+        unit.previous_vitals = unit.health + unit.shield;
+        unit.counted_dead = false;
     }
 }
 

@@ -27,7 +27,7 @@ struct Unit {
     double x, y, health, shield, energy, cooldown;
     double goal_x, goal_y;            // of a move or an attack-move
     double goal_distance;             // when it was last walked, to notice a stalled move
-    double previous_vitals;           // health + shield at the end of the last step, 0 once counted as dead
+    double previous_vitals;           // health + shield at the end of the last step
     std::int32_t damaged_loop;        // loop of the last damage
     std::int16_t target;              // unit that is attacked, -1 none
     std::int16_t hurt_by;             // first source of damage in the last loop, -1 none
@@ -40,7 +40,7 @@ struct Unit {
     OrderKind order;
     std::uint8_t kind;                // index into World::kinds
     bool alive;
-    std::uint8_t unused;
+    bool counted_dead;                // by the reward
 };
 
 // Times in loops, speeds and rates per loop, both already rounded to 1/4096 where smac.md 9.1 says so.

@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast_edge.contract import AgentContract
-from mast_edge.dense_agent import masked_argmax
+from mast_edge.dense_agent import Floats, Ints, masked_argmax
 from mast_edge.errors import MastEdgeError, MissingInput, UsageError
 from mast_edge.registry import RUNTIME_BACKENDS, resolve
 from mast_edge.runtime.backends.base import Model
 from mast_edge.runtime.inputs import (
-    Floats,
-    Ints,
     checked_action,
     checked_avail,
     checked_hidden,
@@ -72,9 +70,7 @@ class AgentStates:
 
     def copy(self) -> "AgentStates":
         """An independent copy."""
-        return AgentStates(
-            self.hidden.copy(), self.last_actions.copy(), self.agent_ids.copy(), self.q.copy()
-        )
+        return AgentStates(self.hidden.copy(), self.last_actions.copy(), self.agent_ids.copy(), self.q.copy())
 
 
 class Agent:

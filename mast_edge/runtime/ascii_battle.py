@@ -47,7 +47,7 @@ class Pen:
 
 
 class AsciiBattle:
-    """Shows environment 0 step by step; on a terminal as moving pictures, elsewhere as single plain frames."""
+    """Shows environment 0 step by step: moving pictures on a terminal, single plain frames elsewhere."""
 
     def __init__(self, console: Console, episodes: int = 1, frame_seconds: float = FRAME_SECONDS) -> None:
         """Prepares the screen.
@@ -112,7 +112,9 @@ class AsciiBattle:
         shots = self._shots(units, n)
         self._cooldown = units["cooldown"].copy()
         spec = env.spec
-        heading = f" {spec.map_name}  episode {self._episode}/{self._episodes}  step {step}/{spec.episode_limit}"
+        heading = (
+            f" {spec.map_name}  episode {self._episode}/{self._episodes}  step {step}/{spec.episode_limit}"
+        )
         lines = [Text(heading, "bold"), *draw_field(units, n, shots, walkable_of(env), self._pen)]
         for side, names, style in ((slice(n), ALLY_NAMES, ALLY), (slice(n, None), ENEMY_NAMES, ENEMY)):
             lines.append(health_line(units[side], self._most[side], names, style, self._pen))
@@ -120,7 +122,7 @@ class AsciiBattle:
         return Group(*lines)
 
     def _shots(self, units: NDArray[Any], n_agents: int) -> list[tuple[int, int]]:
-        """(shooter, target) of weapons that fired in the last step: their cooldown rose instead of falling."""
+        """(shooter, target) of weapons that fired in the last step: their cooldown rose, not fell."""
         if self._cooldown is None:
             return []
         fired = units["cooldown"] > np.maximum(self._cooldown - LOOPS_PER_STEP, 0.0) + 0.5
@@ -191,9 +193,7 @@ def unit_name(number: int, n_agents: int) -> str:
     return ALLY_NAMES[number] if number < n_agents else ENEMY_NAMES[number - n_agents]
 
 
-def health_line(
-    units: NDArray[Any], most: NDArray[np.float64], names: str, style: str, pen: Pen
-) -> Text:
+def health_line(units: NDArray[Any], most: NDArray[np.float64], names: str, style: str, pen: Pen) -> Text:
     """One side's health: a bar per unit while there are few, a block per unit when there are many.
 
     Args:

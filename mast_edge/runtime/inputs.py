@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mast_edge.dense_agent import Floats
 from mast_edge.spec import AgentSpec
 
-Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
 
 
 def checked_obs(spec: AgentSpec, obs: Any, check: bool, n: int | None = None) -> Floats:
@@ -46,7 +45,8 @@ def checked_avail(spec: AgentSpec, avail: Any, n: int | None = None) -> Bytes:
             f"Agent: avail must hold at least one available action; got none{rows}. "
             "A dead agent has its no-op available."
         )
-    return np.require(avail, None, ["C", "A"]).view(np.uint8)
+    may: Bytes = np.require(avail, None, ["C", "A"]).view(np.uint8)
+    return may
 
 
 def checked_id(spec: AgentSpec, agent_id: int) -> int:

@@ -85,7 +85,9 @@ def play(
             env = Skirmish(map_name, size, seed=seed + done)
             outcomes = play_batch(env, make_team(env), screen.observe if screen else None)
             if screen:
-                screen.finish(env, bool(outcomes.won[0]), bool(outcomes.timed_out[0]), int(outcomes.length[0]))
+                screen.finish(
+                    env, bool(outcomes.won[0]), bool(outcomes.timed_out[0]), int(outcomes.length[0])
+                )
             env.close()
             batches.append(outcomes)
             steps, done = steps + int(outcomes.length.sum()), done + size

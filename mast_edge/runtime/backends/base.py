@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from mast_edge.contract import AgentContract
-from mast_edge.dense_agent import assemble
-from mast_edge.runtime.inputs import Bytes, Floats, Ints, checked_avail, checked_obs
+from mast_edge.dense_agent import Floats, Ints, assemble
+from mast_edge.runtime.inputs import checked_avail, checked_obs
 from mast_edge.spec import AgentSpec
 
 
@@ -61,9 +61,7 @@ class Model(Protocol):
         """A reset agent."""
         ...
 
-    def step_many(
-        self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats
-    ) -> None:
+    def step_many(self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats) -> None:
         """One step of B agents: hidden (B, H) advances in place, q (B, A) is written.
 
         Args:
@@ -113,14 +111,14 @@ class RowsCell:
         """See `Cell`; checks completely, so it never returns -1."""
         seen = checked_obs(self._spec, obs, check)
         may = checked_avail(self._spec, avail)
-        q, hidden = self._model.step_rows(self._assembled(seen), self._hidden)
+        q, hidden = self._step(self._assembled(seen), self._hidden)
         self._q, self._hidden = q[0], hidden
         self.last_action = int(np.where(may, self._q, -np.inf).argmax())
         return self.last_action
 
     def peek(self, obs: Floats, q: Floats) -> None:
         """See `Cell`."""
-        q[:] = self._model.step_rows(self._assembled(obs), self._hidden)[0][0]
+        q[:] = self._step(self._assembled(obs), self._hidden)[0][0]
 
     def read(self, hidden: Floats, q: Floats) -> None:
         """See `Cell`."""
@@ -129,6 +127,9 @@ class RowsCell:
     def write(self, hidden: Floats) -> None:
         """See `Cell`."""
         self._hidden = hidden[None].copy()
+
+    def _step(self, row: Floats, hidden: Floats) -> tuple[Floats, Floats]:
+        return self._model.step_rows(row, hidden)
 
     def _assembled(self, obs: Floats) -> Floats:
         o, a = self._spec.obs_dim, self._spec.n_actions
@@ -161,12 +162,7 @@ class RowsModel:
         """See `Model`."""
         return RowsCell(self, agent_id)
 
-    def step_many(
-        self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats
-    ) -> None:
+    def step_many(self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats) -> None:
         """See `Model`."""
         rows = assemble(self.contract.spec, obs, last_actions, agent_ids)
         q[:], hidden[:] = self.step_rows(rows, hidden)
-
-
-__all__ = ["Backend", "Bytes", "Cell", "Floats", "Ints", "Model", "RowsCell", "RowsModel"]

@@ -8,8 +8,10 @@ import numpy as np
 
 from mast_edge.artifact import Artifact, CsrLayer, Layer
 from mast_edge.artifact_read import read_artifact
+from mast_edge.dense_agent import Floats, Ints
 from mast_edge.errors import MissingInput
-from mast_edge.runtime.backends.base import Cell, Floats, Ints, Model
+from mast_edge.golden import check_golden
+from mast_edge.runtime.backends.base import Cell, Model
 from mast_edge.runtime.backends.numpy_ import NumpyBackend
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ CSR_FROM_SPARSITY = 0.95
 
 
 def runs_sparse(layer: Layer) -> bool:
-    """Whether the kernel for `layer` is CSR. The choice never changes an answer: both add in the same order."""
+    """Whether the kernel for `layer` is CSR. The choice never changes an answer: both add in the same
+    order."""
     return layer.kind == "csr" and layer.nnz <= (1 - CSR_FROM_SPARSITY) * layer.rows * layer.cols
 
 
@@ -43,14 +46,23 @@ class CsrModel:
         self.sha256 = artifact.sha256
         self.provenance: dict[str, Any] = artifact.metadata["provenance"]
         self.path_taken = f"native: {kernels}"
+        check_golden(
+            f"{artifact.name} (native)", spec, artifact.golden_q, artifact.golden_actions, self._golden_step
+        )
+
+    def _golden_step(
+        self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats
+    ) -> tuple[Floats, Floats]:
+        after = hidden.copy()
+        q = np.empty((len(obs), self.contract.spec.n_actions), np.float32)
+        self.step_many(obs, last_actions, agent_ids, after, q)
+        return q, after
 
     def cell(self, agent_id: int) -> Cell:
         """See `Model`."""
         return self._cell_type(self._native, agent_id)
 
-    def step_many(
-        self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats
-    ) -> None:
+    def step_many(self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats) -> None:
         """See `Model`; other Python threads run meanwhile."""
         self._native.step_many(obs, last_actions, agent_ids, hidden, q)
 
@@ -80,7 +92,8 @@ class CsrBackend:
             path: `agent.safetensors` of an export.
 
         Returns:
-            The native model, or numpy's with a warning when the native core is not built; `path_taken` says which.
+            The native model, or numpy's with a warning when the native core is not built; `path_taken` says
+            which.
         """
         if path.is_dir():
             raise MissingInput(
@@ -88,7 +101,8 @@ class CsrBackend:
                 "Run: mast-edge export --format csr"
             )
         try:
-            return CsrModel(read_artifact(path))
+            model = CsrModel(read_artifact(path))
         except ImportError as problem:
             warnings.warn(f"csr: native core not available ({problem}); running dense numpy", stacklevel=2)
             return NumpyBackend.load(path)
+        return model

@@ -13,7 +13,9 @@ from mast_edge.runtime.backends.base import Model, RowsModel
 class NumpyModel(RowsModel):
     """An agent whose weights are written out with their zeros."""
 
-    def __init__(self, agent: DenseAgent, contract: AgentContract, sha256: str, provenance: dict[str, object]):
+    def __init__(
+        self, agent: DenseAgent, contract: AgentContract, sha256: str, provenance: dict[str, object]
+    ):
         """Keeps `agent`; the rest as in `Model`."""
         super().__init__(contract, sha256, provenance, "numpy: dense")
         self._affine = agent.affine

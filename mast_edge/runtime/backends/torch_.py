@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 from mast_edge.checkpoint_files import AgentCheckpoint, read_agent
 from mast_edge.contract import AgentContract
+from mast_edge.dense_agent import Floats
 from mast_edge.errors import MissingExtra, MissingInput
-from mast_edge.runtime.backends.base import Floats, Model, RowsModel
+from mast_edge.runtime.backends.base import Model, RowsModel
 
 
 class TorchModel(RowsModel):
