@@ -125,6 +125,7 @@ def config_schema(as_json: bool, quiet: bool) -> None:
 
     \b
     mast-edge config schema
+    mast-edge config schema --json
     """
     from mast_edge.config import json_schema
 
