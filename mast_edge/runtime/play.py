@@ -83,7 +83,7 @@ def play(
         while done < episodes:
             size = 1 if screen else min(BATCH, episodes - done)
             env = Skirmish(map_name, size, seed=seed + done)
-            outcomes = play_batch(env, make_team(env), screen.observe if screen else None)
+            outcomes = play_batch(env, make_team(env), screen.watch(env) if screen else None)
             if screen:
                 screen.finish(
                     env, bool(outcomes.won[0]), bool(outcomes.timed_out[0]), int(outcomes.length[0])
