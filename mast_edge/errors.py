@@ -1,7 +1,7 @@
 """Errors that a user can cause, each with the exit code of the command line contract.
 
-Message form: ``<who>: <what> must be <constraint>; got <value>. <what to do>``. The command line prints exactly
-that line, without a traceback, and exits with `exit_code`.
+Message form: ``<who>: <what> must be <constraint>; got <value>. <what to do>``. The command line prints
+exactly that line, without a traceback, and exits with `exit_code`.
 """
 
 
@@ -22,7 +22,7 @@ class RunLocked(UsageError):
 
 
 class MissingInput(MastEdgeError):
-    """A run, artifact, file or optional package is not there; the message holds the command that creates it."""
+    """A run, file or optional package is not there; the message holds the command that creates it."""
 
     exit_code = 3
 

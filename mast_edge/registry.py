@@ -1,7 +1,7 @@
 """Names of the things a config or a flag can choose, resolved on use: ``"name": "module:attribute"``.
 
-Adding an algorithm, sparse method, export format, runtime backend or environment is one file and one line here.
-Nothing is imported before it is asked for, so that a base install needs no optional package.
+Adding an algorithm, sparse method, export format, runtime backend or environment is one file and one line
+here. Nothing is imported before it is asked for, so that a base install needs no optional package.
 """
 
 import difflib

@@ -1,7 +1,7 @@
 """Sizes that everything else is built from.
 
-Dimension letters used throughout the package: B episodes in a batch, T transitions, N agents, A actions per agent,
-O observation length, S state length, H hidden width, E parallel environments.
+Dimension letters used throughout the package: B episodes in a batch, T transitions, N agents, A actions per
+agent, O observation length, S state length, H hidden width, E parallel environments.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,9 @@ class AgentSpec:
         return cls(env.obs_dim, env.n_actions, env.n_agents, hidden_dim)
 
 
-def mixer_shapes(n_agents: int, state_dim: int, embed_dim: int, hypernet_dim: int) -> dict[str, tuple[int, int]]:
+def mixer_shapes(
+    n_agents: int, state_dim: int, embed_dim: int, hypernet_dim: int
+) -> dict[str, tuple[int, int]]:
     """QMIX mixer matrices, name -> (out, in) (algorithms.md 2.2)."""
     return {
         "hyper_w_1.0": (hypernet_dim, state_dim),

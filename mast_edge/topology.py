@@ -1,7 +1,7 @@
 """Masks: how many weights each layer keeps, and which ones at first.
 
-A topology maps layer name -> boolean mask (out, in). A layer that keeps everything has no entry: it is dense and
-never evolves. Biases are never masked.
+A topology maps layer name -> boolean mask (out, in). A layer that keeps everything has no entry: it is dense
+and never evolves. Biases are never masked.
 """
 
 import math
@@ -43,7 +43,7 @@ def erdos_renyi_densities(shapes: Shapes, sparsity: float) -> dict[str, float]:
         free = [name for name in shapes if name not in dense]
         if not free:
             raise ConfigError(
-                f"topology: sparsity must leave some layer sparse; got {sparsity}, which saturates every layer. "
+                f"topology: sparsity must leave some layer sparse; got {sparsity}, which saturates all. "
                 "Use method dense."
             )
         kept = (1.0 - sparsity) * sum(size[n] for n in free) - sparsity * sum(size[n] for n in dense)
@@ -57,7 +57,7 @@ def erdos_renyi_densities(shapes: Shapes, sparsity: float) -> dict[str, float]:
 
 
 def layer_nnz(shape: tuple[int, int], density: float) -> int:
-    """Kept weights of a layer: ceil(density * size), with 1e-6 tolerance for float rounding (algorithms.md 7.2)."""
+    """Kept weights of a layer: ceil(density * size), 1e-6 for float rounding (algorithms.md 7.2)."""
     return math.ceil(density * shape[0] * shape[1] - 1e-6)
 
 

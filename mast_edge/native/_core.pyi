@@ -171,9 +171,6 @@ class Probe:
         """Battles won, battles finished, timeouts."""
 
 # --- agent kernels ---
-import numpy as np
-from numpy.typing import NDArray
-
 class AgentModel:
     def __init__(self, obs_dim: int, n_actions: int, n_agents: int, hidden_dim: int) -> None: ...
     def add(
@@ -203,3 +200,23 @@ class AgentCell:
     def read(self, hidden: NDArray[np.float32], q: NDArray[np.float32]) -> None: ...
     def write(self, hidden: NDArray[np.float32]) -> None: ...
     def reset(self) -> None: ...
+
+# --- training kernels ---
+
+def gru_forward(
+    alive: NDArray[np.int64],
+    from_input: NDArray[np.float32],
+    w_hh: NDArray[np.float32],
+    b_hh: NDArray[np.float32],
+    hidden: NDArray[np.float32],
+    gates: NDArray[np.float32] | None,
+) -> None: ...
+def gru_backward(
+    alive: NDArray[np.int64],
+    w_hh: NDArray[np.float32],
+    hidden: NDArray[np.float32],
+    gates: NDArray[np.float32],
+    d_hidden: NDArray[np.float32],
+    d_input: NDArray[np.float32],
+    d_recurrent: NDArray[np.float32],
+) -> None: ...

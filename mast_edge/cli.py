@@ -1,0 +1,307 @@
+"""The command line: parses, calls one function per command, prints.
+
+Stages are imported when their command runs, so that help needs none of them.
+
+Source: cli.md; parity_and_safety.md 5, 9.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mast_edge import __version__
+from mast_edge.cli_inspect import benchmark, config, doctor, runs
+from mast_edge.cli_shared import RUN_OPTION, SET_OPTION, chosen_run, common, finish, remark, show
+from mast_edge.exits import INTERRUPTED, run, stage
+from mast_edge.registry import EXPORT_FORMATS, RUNTIME_BACKENDS
+from mast_edge.spec import AgentSpec
+
+if TYPE_CHECKING:
+    from mast_edge.config import ExperimentConfig
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="mast-edge")
+def cli() -> None:
+    """Train teams of sparse cooperative agents, export them small, and prove that they still win.
+
+    \b
+    mast-edge train configs/qmix_3m.yaml --set t_max=300_000
+    mast-edge export --format csr
+    mast-edge evaluate --runtime csr
+
+    Exit codes: 0 done or parity shown, 1 internal error, 2 usage, 3 missing input, 4 invalid config,
+    5 artifact refused, 6 parity failed, 7 inconclusive, 8 environment unavailable, 130 interrupted.
+    """
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@SET_OPTION
+@click.option("--seed", type=click.IntRange(min=0), help="Short for --set seed=N.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--learner", type=click.Choice(["auto", "torch", "native"]), default="auto", show_default=True)
+@click.option("--fresh", is_flag=True, help="Start over; discards what this run has so far.")
+@common
+def train(
+    config: Path,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    device: str,
+    learner: str,
+    fresh: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Train the agents of CONFIG. The same config and seed go on where they stopped.
+
+    \b
+    mast-edge train configs/qmix_3m.yaml
+    mast-edge train configs/qmix_3m.yaml --set t_max=300_000 --seed 2
+    mast-edge train configs/qmix_3m.yaml --set method=dense --json
+    """
+    from mast_edge.config import load_config, run_name
+    from mast_edge.console import TrainingDisplay, pairs_table
+
+    chosen = load_config(config, [*overrides, *([f"seed={seed}"] if seed is not None else [])])
+    train_run = stage("mast_edge.train.loop", "train")
+    remark(quiet, f"run {run_name(chosen)}")
+    with TrainingDisplay(quiet) as display:
+        result = train_run(chosen, device=device, learner=learner, fresh=fresh, progress=display)
+    facts = {
+        "run": result.run,
+        "t_env": result.t_env,
+        "updates": result.updates,
+        "win_rate": result.win_rate,
+        "wall_seconds": result.wall_seconds,
+        "env_steps_per_second": result.env_steps_per_second,
+        "status": result.status,
+    }
+    show(as_json, {"schema": "mast-edge/train/1", **facts}, lambda: [pairs_table("train", facts)])
+    if result.status == "interrupted":
+        remark(quiet, "interrupted; the same command goes on from here")
+        finish(INTERRUPTED)
+    remark(quiet, f"next: mast-edge export --run {result.run} --format csr")
+
+
+@cli.command()
+@RUN_OPTION
+@click.option(
+    "--format", "formats", type=click.Choice([*EXPORT_FORMATS, "all"]), multiple=True, required=True
+)
+@click.option("--precision", type=click.Choice(["f32"]), default="f32", show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder to write to; default: exports/ of the run."
+)
+@common
+def export(
+    run_name: str | None,
+    formats: tuple[str, ...],
+    precision: str,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Convert agents to files, each verified.
+
+    Every file is read back and held against the checkpoint before it counts as exported.
+
+    \b
+    mast-edge export --format csr
+    mast-edge export --format onnx --out build/agents
+    mast-edge export --format all --json
+    """
+    found = chosen_run(run_name, quiet)
+    names = tuple(EXPORT_FORMATS) if "all" in formats else formats
+    report = stage("mast_edge.export", "export_run")(found.checkpoint, names, out).to_json()
+
+    def tables() -> list[Any]:
+        from mast_edge.console import pairs_table, rows_table
+
+        files = [
+            [f["format"], f["path"], f["bytes"], f["max_abs_q_error"], f"{100 * f['argmax_agreement']:.2f} %"]
+            for f in report["files"]
+        ]
+        columns = ("name", "shape", "pattern", "nnz", "density")
+        layers = [[layer[name] for name in columns] for layer in report["layers"]]
+        return [
+            rows_table(
+                ["format", "file", "bytes", "max |dQ|", "same actions"], files, "Exported and verified"
+            ),
+            pairs_table("Bytes of the CSR artifact", report["size"]),
+            pairs_table("FLOPs of one decision", report["flops"]),
+            rows_table(columns, layers, "Layers"),
+        ]
+
+    show(as_json, report, tables)
+    remark(quiet, f"next: mast-edge evaluate --run {found.path} --runtime {names[0]}")
+
+
+@cli.command()
+@RUN_OPTION
+@click.option("--artifact", type=click.Path(path_type=Path), help="An exported file instead of a run.")
+@click.option("--runtime", type=click.Choice(list(RUNTIME_BACKENDS)), default="csr", show_default=True)
+@click.option(
+    "--reference",
+    metavar="RUN|dense|torch",
+    help="Default: the newest dense run of the same map, else its own weights.",
+)
+@click.option("--episodes", type=click.IntRange(min=1), help="A fixed number of pairs instead of looks.")
+@click.option(
+    "--margin", type=float, default=0.03, show_default=True, help="Largest loss that counts as parity."
+)
+@click.option(
+    "--env", "backend", type=click.Choice(["skirmish", "smac"]), default="skirmish", show_default=True
+)
+@common
+def evaluate(
+    run_name: str | None,
+    artifact: Path | None,
+    runtime: str,
+    reference: str | None,
+    episodes: int | None,
+    margin: float,
+    backend: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Play with exported agents and give the verdict.
+
+    Says whether they are as good as the reference: exit code 0 yes, 6 no, 7 not settled.
+
+    \b
+    mast-edge evaluate --runtime csr
+    mast-edge evaluate --runtime onnx --reference torch --episodes 100
+    mast-edge evaluate --artifact build/agents/csr/agent.safetensors --json
+    """
+    if run_name is not None and artifact is not None:
+        raise click.UsageError("--run and --artifact exclude each other.")
+    from mast_edge.console import EpisodeDisplay
+
+    judge = stage("mast_edge.runtime.evaluate", "evaluate")
+    with EpisodeDisplay(quiet) as display:
+        verdict = judge(
+            run=run_name,
+            artifact=artifact,
+            runtime=runtime,
+            reference=reference,
+            episodes=episodes,
+            margin=margin,
+            env=backend,
+            on_progress=lambda at: display(at.done, at.total, at.wins),
+            on_remark=lambda text: remark(quiet, text),
+        )
+    show(as_json, verdict.to_json(), lambda: [stage("mast_edge.runtime.verdict", "verdict_table")(verdict)])
+    finish(verdict.exit_code)
+
+
+@cli.command()
+@click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@SET_OPTION
+@common
+def account(configs: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Count sizes and FLOPs of configs, without training.
+
+    \b
+    mast-edge account configs/qmix_3s5z.yaml
+    mast-edge account configs/qmix_3m.yaml configs/qmix_8m.yaml --set sparsity=0.9 --json
+    """
+    from mast_edge.config import load_config
+
+    settings = [_setting(str(path), load_config(path, overrides)) for path in configs]
+    result = stage("mast_edge.accounting", "account")(*settings)
+    show(as_json, result, lambda: stage("mast_edge.accounting", "account_tables")(result))
+
+
+@cli.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--map", "maps", multiple=True, metavar="MAP", help="Only vectors of this map; repeatable.")
+@common
+def conform(paths: tuple[Path, ...], maps: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Hold the simulator against vectors recorded from SMAC.
+
+    PATH: files, or folders searched to the bottom. Exit code 0 only when every vector holds, else 6.
+
+    \b
+    mast-edge conform tests/data/oracle
+    mast-edge conform tests/data/oracle --map 3m --json
+    """
+    report = stage("mast_edge.envs.conform", "conform")(paths, maps or None)
+
+    def tables() -> list[Any]:
+        from mast_edge.console import rows_table
+
+        rows = [
+            [file["map"] or file["path"], file["checked"], file["mismatched"], file["reason"] or "holds"]
+            for file in report.to_json()["files"]
+        ]
+        return [rows_table(["map", "values", "wrong", ""], rows)]
+
+    show(as_json, report.to_json(), tables)
+    finish(0 if report.ok else 6)
+
+
+@cli.command()
+@click.argument("map_name", metavar="MAP")
+@click.option("--policy", default="nearest", show_default=True, metavar="random|nearest|PATH")
+@click.option("--episodes", type=click.IntRange(min=1), help="Default: 100, or 1 with --render.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--render", type=click.Choice(["ascii"]), help="Draw the battles in the terminal.")
+@common
+def play(
+    map_name: str,
+    policy: str,
+    episodes: int | None,
+    seed: int,
+    render: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Play a map with a scripted policy or an exported agent.
+
+    \b
+    mast-edge play 3m --policy random
+    mast-edge play 3m --policy nearest --episodes 500 --json
+    mast-edge play 3m --policy nearest --render ascii
+    """
+    from mast_edge.console import EpisodeDisplay, console_on, pairs_table
+
+    count = episodes or (1 if render else 100)
+    with EpisodeDisplay(quiet or render is not None) as display:
+        result = stage("mast_edge.runtime.play", "play")(
+            map_name,
+            policy,
+            count,
+            seed,
+            render=render,
+            console=console_on(sys.stderr if as_json else sys.stdout),
+            on_progress=display,
+        )
+    show(as_json, result, lambda: [pairs_table("play", {k: v for k, v in result.items() if k != "schema"})])
+
+
+for group in (runs, config, doctor, benchmark):
+    cli.add_command(group)
+
+
+def _setting(name: str, config: "ExperimentConfig") -> Any:
+    """What `account` has to know of a config."""
+    accounting = importlib.import_module("mast_edge.accounting")
+    options = stage("mast_edge.envs.options", "SmacOptions").of(config.env.options)
+    env = stage("mast_edge.envs.maps", "env_spec")(config.env.map, options, config.env.backend)
+    model = accounting.Model(
+        algorithm=config.algorithm,
+        agent=AgentSpec.of(env, config.network.hidden_dim),
+        state_dim=env.state_dim,
+        embed_dim=config.network.mixer_embed_dim,
+        hypernet_dim=config.network.hypernet_dim,
+    )
+    return accounting.Setting(name, config.env.map, config.method, config.sparsity, model)
+
+
+def main() -> None:
+    """Entry point of `mast-edge`."""
+    sys.exit(run(cli, sys.argv[1:]))

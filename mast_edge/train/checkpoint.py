@@ -1,0 +1,161 @@
+"""What a run must remember to go on as if it had never stopped, and the incremental journal of its replay.
+
+A checkpoint folder holds the agent for the other stages (`mast_edge.checkpoint_files`) and, private to
+training, `state.safetensors` (weights, targets, optimiser, masks, environment) and `resume.json` (counters,
+random streams). Episodes live beside the checkpoints in `replay/`, one segment per checkpoint, so that each
+is written once.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
+
+from mast_edge.atomic import write_atomically
+from mast_edge.train.learners.torch import TorchLearner
+from mast_edge.train.replay import Episode, ReplayBuffers
+
+STATE_FILE = "state.safetensors"
+RESUME_FILE = "resume.json"
+
+
+@dataclass
+class Counters:
+    """Where a run stands."""
+
+    t_env: int = 0
+    episodes: int = 0
+    evaluations: int = 0
+    metrics_bytes: int = 0
+    wall_seconds: float = 0.0
+
+
+def write_state(
+    folder: Path,
+    learner: TorchLearner,
+    replay: ReplayBuffers,
+    streams: dict[str, np.random.Generator],
+    env_snapshot: NDArray[np.uint8],
+    counters: Counters,
+) -> None:
+    """Writes the private part of a checkpoint into `folder`, whose owner makes it atomic."""
+    arrays = {**learner.state(), "env": env_snapshot}
+    (folder / STATE_FILE).write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+    resume = {
+        "schema": "mast-edge/resume/1",
+        "counters": vars(counters),
+        "updates": learner.updates,
+        "replaced": learner.replaced,
+        "replay": {"stored": replay.stored, "held": len(replay.episodes)},
+        "streams": {name: rng.bit_generator.state for name, rng in streams.items()},
+    }
+    (folder / RESUME_FILE).write_text(json.dumps(resume, indent=1), encoding="utf-8")
+
+
+def read_state(
+    folder: Path,
+    learner: TorchLearner,
+    replay: ReplayBuffers,
+    streams: dict[str, np.random.Generator],
+    journal: "ReplayJournal",
+) -> tuple[Counters, NDArray[np.uint8]]:
+    """Brings learner, replay and streams back to where the checkpoint left them.
+
+    Returns:
+        The counters and the environment's snapshot.
+    """
+    arrays = load_file(folder / STATE_FILE)
+    resume: dict[str, Any] = json.loads((folder / RESUME_FILE).read_text(encoding="utf-8"))
+    env_snapshot = arrays.pop("env")
+    learner.load_state(arrays, resume["updates"], resume["replaced"])
+    for name, state in resume["streams"].items():
+        streams[name].bit_generator.state = state
+    stored, held = resume["replay"]["stored"], resume["replay"]["held"]
+    replay.episodes.extend(journal.read(stored - held, stored))
+    replay.stored = stored
+    return Counters(**resume["counters"]), env_snapshot
+
+
+class ReplayJournal:
+    """Segments `episodes-<first>-<end>.safetensors` of consecutive episodes, written once and never changed.
+
+    Args:
+        folder: the run's `replay/` folder; made when missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def _segments(self) -> list[tuple[int, int, Path]]:
+        found = []
+        for path in self.folder.glob("episodes-*.safetensors"):
+            first, end = path.stem.split("-")[1:]
+            found.append((int(first), int(end), path))
+        return sorted(found)
+
+    def append(self, replay: ReplayBuffers) -> None:
+        """Writes the episodes that no segment holds yet (and that the buffer still does)."""
+        oldest = replay.stored - len(replay.episodes)
+        first = max([end for _, end, _ in self._segments()], default=0)
+        first = max(first, oldest)
+        if first < replay.stored:
+            episodes = [replay.episodes[i - oldest] for i in range(first, replay.stored)]
+            path = self.folder / f"episodes-{first:09d}-{replay.stored:09d}.safetensors"
+            write_atomically(path, save(_join(episodes)))
+
+    def read(self, first: int, end: int) -> list[Episode]:
+        """Episodes first .. end - 1; segments past `end` belong to work that was lost and are removed."""
+        episodes: list[Episode] = []
+        for start, stop, path in self._segments():
+            if start >= end:
+                path.unlink()
+            elif stop > first:
+                episodes += _split(load_file(path))[max(0, first - start) :]
+        return episodes
+
+    def prune(self, oldest: int) -> None:
+        """Removes segments whose episodes are all older than `oldest`."""
+        for _, stop, path in self._segments():
+            if stop <= oldest:
+                path.unlink()
+
+
+def oldest_needed(checkpoints: list[Path]) -> int:
+    """The first episode that any of these checkpoints still refers to."""
+    resumes = [json.loads((c / RESUME_FILE).read_text(encoding="utf-8"))["replay"] for c in checkpoints]
+    return min((r["stored"] - r["held"] for r in resumes), default=0)
+
+
+def _join(episodes: list[Episode]) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.concatenate([getattr(e, name) for e in episodes])
+        for name in ("obs", "state", "avail", "actions", "reward")
+    }
+    arrays["length"] = np.array([e.length for e in episodes], np.int64)
+    arrays["terminated"] = np.array([e.terminated for e in episodes], np.uint8)
+    arrays["timed_out"] = np.array([e.timed_out for e in episodes], np.uint8)
+    return arrays
+
+
+def _split(arrays: dict[str, NDArray[Any]]) -> list[Episode]:
+    episodes, row, step = [], 0, 0
+    for i, length in enumerate(arrays["length"].tolist()):
+        episodes.append(
+            Episode(
+                obs=arrays["obs"][row : row + length + 1].copy(),
+                state=arrays["state"][row : row + length + 1].copy(),
+                avail=arrays["avail"][row : row + length + 1].copy(),
+                actions=arrays["actions"][step : step + length].copy(),
+                reward=arrays["reward"][step : step + length].copy(),
+                terminated=bool(arrays["terminated"][i]),
+                timed_out=bool(arrays["timed_out"][i]),
+            )
+        )
+        row += length + 1
+        step += length
+    return episodes

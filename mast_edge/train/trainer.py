@@ -1,0 +1,179 @@
+"""One training run in memory: what it holds, and one iteration of it (algorithms.md, section 6).
+
+`mast_edge.train.loop` gives it a folder, signals and checkpoints.
+"""
+
+import time
+import zlib
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from mast_edge.config_fields import ExperimentConfig
+from mast_edge.envs.base import BatchEnv
+from mast_edge.errors import ConfigError
+from mast_edge.registry import ALGORITHMS, ENVIRONMENTS, SPARSE_METHODS, resolve
+from mast_edge.spec import AgentSpec, EnvSpec
+from mast_edge.train.checkpoint import Counters
+from mast_edge.train.learners.torch import TorchLearner
+from mast_edge.train.replay import ReplayBuffers, pack
+from mast_edge.train.rollout import Actor, Rollout, epsilon, play_episodes
+
+STREAMS = ("weights", "topology", "acting", "sampling")
+LAST_EVALUATIONS = 20
+"""A run's score is the mean of its last 20 evaluations (paper section 5.1)."""
+EVALUATION_SEED = 2**30
+"""Training environments have seeds below this, evaluations during training from here to 2**31."""
+
+
+def random_streams(seed: int) -> dict[str, np.random.Generator]:
+    """Independent named generators, so that methods with the same seed share initial weights and exploration."""
+    return {n: np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(n.encode())])) for n in STREAMS}
+
+
+def make_env(config: ExperimentConfig, n_envs: int, seed: int) -> BatchEnv:
+    """The configured environment.
+
+    Raises:
+        EnvironmentUnavailable: the map or backend cannot be played here.
+    """
+    factory = resolve("env.backend", ENVIRONMENTS, config.env.backend)
+    env: BatchEnv = factory(
+        config.env.map, n_envs=n_envs, seed=seed, profile=config.env.profile, **config.env.options
+    )
+    return env
+
+
+def training_seed(seed: int) -> int:
+    """First environment seed of a run, in [0, 2**30)."""
+    return zlib.crc32(f"training {seed}".encode()) >> 2
+
+
+@dataclass
+class Window:
+    """Sums since the last line of metrics.jsonl."""
+
+    updates: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("play", "learn", "evaluate"), 0.0)
+    )
+    returns: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    wins: list[bool] = field(default_factory=list)
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Counts one update."""
+        self.updates += 1
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """Means over updates and episodes of the window."""
+        means = {name: value / self.updates for name, value in self.sums.items()}
+        if self.returns:
+            means["return"] = float(np.mean(self.returns))
+            means["episode_length"] = float(np.mean(self.lengths))
+            means["train_win_rate"] = float(np.mean(self.wins))
+        return means
+
+
+class Trainer:
+    """Environment, actor, buffers and learner of one run.
+
+    Args:
+        config: resolved experiment.
+        device: of the learner; playing is always on the CPU.
+
+    Raises:
+        EnvironmentUnavailable: the map cannot be played here.
+    """
+
+    def __init__(self, config: ExperimentConfig, device: torch.device) -> None:
+        self.config = config
+        self.env = make_env(config, config.rollout.n_envs, training_seed(config.seed))
+        spec: EnvSpec = self.env.spec
+        if spec.n_actions > 256:
+            raise ConfigError(f"train: n_actions must be at most 256; got {spec.n_actions}.")
+        self.streams = random_streams(config.seed)
+        algorithm = resolve("algorithm", ALGORITHMS, config.algorithm)(config, spec)
+        method = resolve("method", SPARSE_METHODS, config.method)
+        methods = {
+            network: method(config.topology, config.sparsity, self.streams["topology"])
+            for network in algorithm.networks
+        }
+        self.learner = TorchLearner(config, spec, algorithm, methods, self.streams["weights"], device)
+        replay = config.replay
+        self.replay = ReplayBuffers(
+            replay.capacity, replay.online_capacity, replay.batch_size, replay.online_share
+        )
+        self.agent_spec = AgentSpec.of(spec, config.network.hidden_dim)
+        self.actor = Actor(self.agent_spec, config.rollout.n_envs)
+        self.counters = Counters()
+        self.evaluations: deque[float] = deque(maxlen=LAST_EVALUATIONS)
+        self.window = Window()
+
+    @property
+    def done(self) -> bool:
+        """Whether t_max has been reached."""
+        return self.counters.t_env >= self.config.t_max
+
+    @property
+    def win_rate(self) -> float | None:
+        """Mean of the last 20 evaluations."""
+        return float(np.mean(self.evaluations)) if self.evaluations else None
+
+    @property
+    def epsilon(self) -> float:
+        """Exploration of the next episode."""
+        e = self.config.exploration
+        return epsilon(self.counters.t_env, e.start, e.end, e.anneal_steps)
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Evaluations sit on the grid 0, interval, 2 interval, ... t_max (algorithms.md 9)."""
+        return self.counters.t_env >= self.counters.evaluations * self.config.evaluation.interval
+
+    def iterate(self) -> None:
+        """Plays one episode per environment, stores them, and makes as many updates."""
+        started = time.perf_counter()
+        self.actor.load(self.learner.online.numpy("agent"))
+        rollout = play_episodes(self.env, self.actor, self.epsilon, self.streams["acting"])
+        for episode in rollout.episodes:
+            self.replay.add(episode)
+        self.counters.t_env += rollout.steps
+        self.counters.episodes += len(rollout.episodes)
+        self.window.returns += rollout.returns.tolist()
+        self.window.lengths += [e.length for e in rollout.episodes]
+        self.window.wins += rollout.won.tolist()
+        played = time.perf_counter()
+        self.window.seconds["play"] += played - started
+        if self.replay.ready:
+            for _ in rollout.episodes:
+                episodes = self.replay.draw(self.streams["sampling"])
+                batch = pack(episodes, self.env.spec, timeout_is_terminal=self.config.timeout_is_terminal)
+                self.window.add(self.learner.update(batch, self.counters.t_env))
+        self.window.seconds["learn"] += time.perf_counter() - played
+
+    def evaluate(self) -> Rollout:
+        """Greedy episodes with the online agent; each evaluation has environments and seeds of its own."""
+        started = time.perf_counter()
+        rollout = self.greedy(self.config.evaluation.episodes, self.counters.evaluations)
+        self.counters.evaluations += 1
+        self.evaluations.append(float(rollout.won.mean()))
+        self.window.seconds["evaluate"] += time.perf_counter() - started
+        return rollout
+
+    def greedy(self, episodes: int, index: int) -> Rollout:
+        """`episodes` greedy battles; `index` picks their seeds."""
+        seed = EVALUATION_SEED + (training_seed(self.config.seed) + index * episodes) % (
+            EVALUATION_SEED - episodes
+        )
+        env = make_env(self.config, episodes, seed)
+        actor = Actor(self.agent_spec, episodes)
+        actor.load(self.learner.online.numpy("agent"))
+        rollout = play_episodes(env, actor)
+        env.close()
+        return rollout
