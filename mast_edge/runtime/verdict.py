@@ -218,6 +218,7 @@ def decide(
 def verdict_table(verdict: Verdict) -> "Table":
     """The verdict for people: who was compared, win rates, the two parities, the decision."""
     from rich.table import Table
+    from rich.text import Text
 
     colour = {"pass": "green", "fail": "red", "inconclusive": "yellow"}[verdict.decision]
     table = Table(
@@ -226,17 +227,19 @@ def verdict_table(verdict: Verdict) -> "Table":
     table.add_column("", style="bold", no_wrap=True)
     table.add_column("", overflow="fold")
     if len(verdict.design.looks) > 1:
+        table.caption_justify = "left"
         table.caption = "Intervals are not adjusted for early stopping; the test is."
     for label, text in _rows(verdict):
-        table.add_row(label, text)
+        table.add_row(label, Text(text))
     table.add_section()
-    table.add_row("verdict", f"[bold {colour}]{verdict.decision.upper()}[/]  {verdict.reason}")
+    said = Text.assemble((verdict.decision.upper(), f"bold {colour}"), f"  {verdict.reason}")
+    table.add_row("verdict", said)
     if verdict.decision == "inconclusive":
-        table.add_row("to settle it", _advice(verdict))
+        table.add_row("to settle it", Text(_advice(verdict)))
     table.add_section()
     table.add_row("not tested", "\n".join(verdict.not_tested))
     if verdict.saved is not None:
-        table.add_row("written to", shown_path(verdict.saved))
+        table.add_row("written to", Text(shown_path(verdict.saved)))
     return table
 
 
