@@ -64,11 +64,12 @@ def train(
     mast-edge train configs/qmix_3m.yaml --set t_max=300_000 --seed 2
     mast-edge train configs/qmix_3m.yaml --set method=dense --json
     """
-    from mast_edge.config import load_config
+    from mast_edge.config import load_config, run_name
     from mast_edge.console import TrainingDisplay, pairs_table
 
     chosen = load_config(config, [*overrides, *([f"seed={seed}"] if seed is not None else [])])
     train_run = stage("mast_edge.train.loop", "train")
+    remark(quiet, f"run {run_name(chosen)}")
     with TrainingDisplay(quiet) as display:
         result = train_run(chosen, device=device, learner=learner, fresh=fresh, progress=display)
     facts = {
@@ -125,14 +126,15 @@ def export(
             [f["format"], f["path"], f["bytes"], f["max_abs_q_error"], f"{100 * f['argmax_agreement']:.2f} %"]
             for f in report["files"]
         ]
-        layers = [[key for key in row.values() if not isinstance(key, dict)] for row in report["layers"]]
+        columns = ("name", "shape", "pattern", "nnz", "density")
+        layers = [[layer[name] for name in columns] for layer in report["layers"]]
         return [
             rows_table(
                 ["format", "file", "bytes", "max |dQ|", "same actions"], files, "Exported and verified"
             ),
             pairs_table("Bytes of the CSR artifact", report["size"]),
             pairs_table("FLOPs of one decision", report["flops"]),
-            *([rows_table(list(report["layers"][0]), layers, "Layers")] if layers else []),
+            rows_table(columns, layers, "Layers"),
         ]
 
     show(as_json, report, tables)
@@ -143,12 +145,18 @@ def export(
 @RUN_OPTION
 @click.option("--artifact", type=click.Path(path_type=Path), help="An exported file instead of a run.")
 @click.option("--runtime", type=click.Choice(list(RUNTIME_BACKENDS)), default="csr", show_default=True)
-@click.option("--reference", metavar="RUN|dense|torch", help="What to hold it against; default: see README.")
+@click.option(
+    "--reference",
+    metavar="RUN|dense|torch",
+    help="Default: the newest dense run of the same map, else its own weights.",
+)
 @click.option("--episodes", type=click.IntRange(min=1), help="A fixed number of pairs instead of looks.")
 @click.option(
     "--margin", type=float, default=0.03, show_default=True, help="Largest loss that counts as parity."
 )
-@click.option("--env", "backend", type=click.Choice(["skirmish"]), default="skirmish", show_default=True)
+@click.option(
+    "--env", "backend", type=click.Choice(["skirmish", "smac"]), default="skirmish", show_default=True
+)
 @common
 def evaluate(
     run_name: str | None,
@@ -172,12 +180,12 @@ def evaluate(
     """
     if run_name is not None and artifact is not None:
         raise click.UsageError("--run and --artifact exclude each other.")
-    found = chosen_run(run_name, quiet).path if artifact is None else None
     from mast_edge.console import EpisodeDisplay
 
+    judge = stage("mast_edge.runtime.evaluate", "evaluate")
     with EpisodeDisplay(quiet) as display:
-        verdict = stage("mast_edge.runtime.evaluate", "evaluate")(
-            run=found,
+        verdict = judge(
+            run=run_name,
             artifact=artifact,
             runtime=runtime,
             reference=reference,
@@ -185,6 +193,7 @@ def evaluate(
             margin=margin,
             env=backend,
             on_progress=lambda at: display(at.done, at.total, at.wins),
+            on_remark=lambda text: remark(quiet, text),
         )
     show(as_json, verdict.to_json(), lambda: [stage("mast_edge.runtime.verdict", "verdict_table")(verdict)])
     finish(verdict.exit_code)

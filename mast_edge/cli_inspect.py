@@ -29,7 +29,7 @@ def runs_list(as_json: bool, quiet: bool) -> None:
     mast-edge runs list
     mast-edge runs list --json
     """
-    from mast_edge.runs import list_runs
+    from mast_edge.runs import list_runs, run_facts
 
     found, problems = list_runs()
     for problem in problems:
@@ -52,7 +52,7 @@ def runs_list(as_json: bool, quiet: bool) -> None:
 @runs.command("show")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @common
-def runsshow(run_name: str | None, as_json: bool, quiet: bool) -> None:
+def runs_show(run_name: str | None, as_json: bool, quiet: bool) -> None:
     """Show one run; default: the latest complete one.
 
     \b
@@ -60,6 +60,7 @@ def runsshow(run_name: str | None, as_json: bool, quiet: bool) -> None:
     mast-edge runs show --json
     """
     from mast_edge.console import pairs_table
+    from mast_edge.runs import run_facts
 
     facts = run_facts(chosen_run(run_name, quiet))
     show(as_json, {"schema": "mast-edge/run-facts/1", **facts}, lambda: [pairs_table(facts["name"], facts)])
@@ -79,7 +80,7 @@ def config() -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @SET_OPTION
 @common
-def configshow(path: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+def config_show(path: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Print every value, and where those that are not defaults come from.
 
     \b
@@ -124,6 +125,7 @@ def config_schema(as_json: bool, quiet: bool) -> None:
 
     \b
     mast-edge config schema
+    mast-edge config schema --json
     """
     from mast_edge.config import json_schema
 

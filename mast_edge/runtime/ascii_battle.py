@@ -1,5 +1,6 @@
 """Draws a battle in the terminal: units, health, who shoots at whom."""
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from mast_edge.envs.scripted import FIRST_TARGET, UnitView
+from mast_edge.runtime.match import Observe
 
 ALLY, ENEMY, DIM = "bold cyan", "bold red", "bright_black"
 ALLY_NAMES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -76,14 +78,15 @@ class AsciiBattle:
         if self._live is not None:
             self._live.stop()
 
-    def observe(
-        self, step: int, env: UnitView, actions: NDArray[np.int64], playing: NDArray[np.bool_]
-    ) -> None:
-        """Draws the moment before `actions` are played; an `Observe` of `runtime.match`."""
+    def watch(self, env: UnitView) -> Observe:
+        """The observer of the next episode of `env`, for `runtime.match.play_batch`."""
+        self._episode += 1
+        self._cooldown = None
+        return functools.partial(self._observe, env)
+
+    def _observe(self, env: UnitView, step: int, actions: NDArray[np.int64]) -> None:
         started = time.perf_counter()
         if step == 0:
-            self._episode += 1
-            self._cooldown = None
             self._most = env.units()[0]["health"].copy()
         if self._moving or step % PLAIN_EVERY == 0:
             self._show(self._frame(step, env, actions[0]))

@@ -15,8 +15,8 @@ FIRST_SEED = 2**32
 BATCH = 125
 """Environments played at once: the first look of the sequential design, which divides all the others."""
 
-Observe = Callable[[int, BatchEnv, NDArray[np.int64], NDArray[np.bool_]], None]
-"""Called with step, environment before it, the actions (E, N) about to be played, who still plays (E,)."""
+Observe = Callable[[int, NDArray[np.int64]], None]
+"""Called with the step and the actions (E, N) about to be played."""
 
 
 class Team(Protocol):
@@ -68,7 +68,7 @@ def play_batch(env: BatchEnv, team: Team, observe: Observe | None = None) -> Out
     while playing.any():
         actions = team.act(env.obs, env.avail, playing)
         if observe is not None:
-            observe(len(history), env, actions, playing)
+            observe(len(history), actions)
         history.append(np.where(playing[:, None], actions, -1).astype(np.int16))
         step = env.step(actions, playing)
         length += playing

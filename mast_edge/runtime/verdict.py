@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mast_edge.runtime.certificate import Certificate
+from mast_edge.runtime.contest import Contest
 from mast_edge.runtime.parity import (
     Decision,
     Design,
@@ -55,10 +57,12 @@ class Verdict:
         design: looks and bound, fixed before the first episode.
         looks: (pairs, z) of every look taken.
         certificate: shadow pass against the artifact's own checkpoint; None when that is not at hand.
+        hidden_drift: largest difference of a hidden value when the candidate keeps its own hidden state.
         latency: of `act`.
         decision, reason: the verdict and its one-line ground.
         facts: hashes, seeds, versions, host.
         not_tested: claims that this evaluation says nothing about.
+        saved: file it was written to.
     """
 
     judged: Judged
@@ -77,11 +81,13 @@ class Verdict:
     design: Design
     looks: tuple[tuple[int, float], ...]
     certificate: Certificate | None
+    hidden_drift: float | None
     latency: Latency
     decision: Decision
     reason: str
     facts: Mapping[str, Any]
     not_tested: tuple[str, ...]
+    saved: Path | None = None
 
     @property
     def exit_code(self) -> int:
@@ -110,8 +116,10 @@ class Verdict:
 
     @property
     def episodes_to_settle(self) -> int | None:
-        """About how many pairs in all would settle an inconclusive comparison of win rates; None if not."""
-        return pairs_to_settle(self.pairs, self.margin) if self.decision == "inconclusive" else None
+        """About how many pairs in all would settle what is inconclusive; None where more would not help."""
+        if self.decision != "inconclusive" or self.design.decide(self.pairs, self.margin) != "inconclusive":
+            return None
+        return pairs_to_settle(self.pairs, self.margin)
 
     def to_json(self) -> dict[str, Any]:
         """The object of `mast-edge evaluate --json` (cli.md), with more fields."""
@@ -149,7 +157,7 @@ class Verdict:
             "action_agreement": None if shadow is None else shadow.agreement,
             "max_abs_q_error": None if shadow is None else shadow.epsilon,
             "certified_fraction": None if shadow is None else shadow.certified_fraction,
-            "fidelity": None if shadow is None else shadow.to_json(),
+            "fidelity": None if shadow is None else {**shadow.to_json(), "hidden_drift": self.hidden_drift},
             "decision": self.decision,
             "exit_code": self.exit_code,
             "reason": self.reason,
@@ -166,16 +174,19 @@ class Verdict:
 
 
 def decide(
-    judged: Judged, pairs: Pairs, margin: float, design: Design, certificate: Certificate | None
+    judged: Judged, contest: Contest, margin: float, design: Design, certificate: Certificate | None
 ) -> tuple[Decision, str]:
     """The decision of the last look, and its ground in one line.
 
     A certified decision that differs fails at once. For fidelity, winning as often is not enough: the Q
     values must also be as close as those of two float32 runtimes of the same weights are.
 
+    Against a reference that hardly wins, no loss beyond the margin is possible, so nothing is shown.
+
     Source: parity_and_safety.md sections 2, 3, 5. Fewer wins alone are never a failure.
+    Deviation: the last two rules are ours; they only ever turn a pass into "inconclusive".
     """
-    points = 100 * margin
+    points, pairs = 100 * margin, contest.pairs
     if certificate is not None and certificate.certified_flips:
         n = certificate.certified_flips
         return "fail", f"{n} decisions differ although the gap of the Q values exceeds twice their error"
@@ -190,12 +201,24 @@ def decide(
             "inconclusive",
             f"wins as often, but Q values differ by up to {certificate.epsilon:.2g}: not the same weights",
         )
-    return outcome, f"a loss of more than {points:g} points of win rate is excluded"
+    if judged == "compression" and contest.reference_wins <= margin * pairs.n:
+        return (
+            "inconclusive",
+            f"the reference wins too rarely ({contest.reference_wins} of {pairs.n}) to lose to",
+        )
+    excluded = f"a loss of more than {points:g} points of win rate is excluded"
+    if judged == "fidelity" and certificate is not None:
+        same = (
+            "every decision" if not certificate.flips else f"{100 * certificate.agreement:.2f} % of decisions"
+        )
+        return outcome, f"{same} equal in {certificate.episodes} episodes; {excluded}"
+    return outcome, excluded
 
 
 def verdict_table(verdict: Verdict) -> "Table":
     """The verdict for people: who was compared, win rates, the two parities, the decision."""
     from rich.table import Table
+    from rich.text import Text
 
     colour = {"pass": "green", "fail": "red", "inconclusive": "yellow"}[verdict.decision]
     table = Table(
@@ -203,20 +226,34 @@ def verdict_table(verdict: Verdict) -> "Table":
     )
     table.add_column("", style="bold", no_wrap=True)
     table.add_column("", overflow="fold")
+    if len(verdict.design.looks) > 1:
+        table.caption_justify = "left"
+        table.caption = "Intervals are not adjusted for early stopping; the test is."
     for label, text in _rows(verdict):
-        table.add_row(label, text)
+        table.add_row(label, Text(text))
     table.add_section()
-    table.add_row("verdict", f"[bold {colour}]{verdict.decision.upper()}[/]  {verdict.reason}")
+    said = Text.assemble((verdict.decision.upper(), f"bold {colour}"), f"  {verdict.reason}")
+    table.add_row("verdict", said)
     if verdict.decision == "inconclusive":
-        table.add_row("to settle it", _advice(verdict))
+        table.add_row("to settle it", Text(_advice(verdict)))
+    table.add_section()
+    table.add_row("not tested", "\n".join(verdict.not_tested))
+    if verdict.saved is not None:
+        table.add_row("written to", Text(shown_path(verdict.saved)))
     return table
+
+
+def shown_path(path: str | Path) -> str:
+    """As short as it can be typed: relative to the working directory when it lies inside."""
+    absolute, here = Path(path).resolve(), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
 
 
 def _rows(verdict: Verdict) -> list[tuple[str, str]]:
     n = verdict.pairs.n
     low, high = verdict.difference_ci90
     rows = [
-        ("candidate", f"{verdict.artifact}  ({verdict.runtime}, {verdict.kernel})"),
+        ("candidate", f"{shown_path(verdict.artifact)}  ({verdict.runtime}, {verdict.kernel})"),
         ("reference", verdict.reference),
         ("win rate", _rate(verdict.wins, n)),
         ("reference wins", _rate(verdict.reference_wins, n)),
@@ -263,9 +300,9 @@ def _fidelity_rows(shadow: Certificate) -> list[tuple[str, str]]:
 
 
 def _advice(verdict: Verdict) -> str:
-    shadow = verdict.certificate
-    if verdict.judged == "fidelity" and shadow is not None and not shadow.same_weights:
-        return "more episodes will not: export again, then evaluate"
+    if verdict.design.decide(verdict.pairs, verdict.margin) == "pass":
+        better = "export again" if verdict.judged == "fidelity" else "choose or train a reference that wins"
+        return f"more episodes will not: {better}, then evaluate"
     settle = verdict.episodes_to_settle
     if settle is None:
         return "the difference seen lies on the margin: more episodes would hardly help"

@@ -12,12 +12,12 @@ from tests.runtime.toy_battle import CueTeam, ToyBattle
 
 def test_an_episode_is_played_to_its_end_and_reported():
     seen = []
-    out = play_batch(ToyBattle(3, 30), CueTeam(), lambda t, env, a, playing: seen.append((t, playing.sum())))
+    out = play_batch(ToyBattle(3, 30), CueTeam(), lambda t, actions: seen.append((t, actions.shape)))
     assert out.won.tolist() == [True] * 3
     assert out.length.tolist() == [5] * 3
     assert out.returns.tolist() == [5.0] * 3
     assert out.actions.shape == (5, 3, 2)
-    assert seen == [(t, 3) for t in range(5)]
+    assert seen == [(t, (3, 2)) for t in range(5)]
 
 
 def test_a_slipping_team_loses_what_the_rules_say():

@@ -1,0 +1,211 @@
+"""Plays the game with an exported agent and gives the verdict."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mast_edge.atomic import write_atomically
+from mast_edge.config import load_config
+from mast_edge.envs.base import BatchEnv
+from mast_edge.errors import EnvironmentUnavailable, UsageError
+from mast_edge.provenance import versions
+from mast_edge.registry import ENVIRONMENTS, resolve
+from mast_edge.runs import Run
+from mast_edge.runtime.certificate import Certificate
+from mast_edge.runtime.contest import MakeEnv, Progress, contest
+from mast_edge.runtime.latency import act_latency
+from mast_edge.runtime.match import FIRST_SEED, seed_list_sha256
+from mast_edge.runtime.opponents import Candidate, Reference, find_candidate, find_reference, own_weights
+from mast_edge.runtime.parity import DEFAULT_MARGIN, SEQUENTIAL, Design, check_margin, fixed_sample
+from mast_edge.runtime.shadow import SHADOW_EPISODES, shadow_pass
+from mast_edge.runtime.team import BatchTeam
+from mast_edge.runtime.verdict import Verdict, decide
+
+OnProgress = Callable[[Progress], None]
+
+
+def evaluate(
+    *,
+    run: str | None = None,
+    artifact: str | Path | None = None,
+    runtime: str = "csr",
+    reference: str | None = None,
+    episodes: int | None = None,
+    margin: float = DEFAULT_MARGIN,
+    env: str = "skirmish",
+    root: Path | None = None,
+    on_progress: OnProgress | None = None,
+    on_remark: Callable[[str], None] | None = None,
+) -> Verdict:
+    """Judges an exported agent by paired greedy episodes, each agent shown its own observation only.
+
+    Three passes: the candidate in the shadow of its own checkpoint (equal actions), paired episodes against
+    the reference (equal win rate), and the time of single decisions. In a known run the verdict is also
+    written to `eval/<runtime>-<hash>.json`.
+
+    Args:
+        run: run name or folder; None with no artifact = the latest complete run.
+        artifact: exported file to judge instead of the run's.
+        runtime: a name in `registry.RUNTIME_BACKENDS`.
+        reference: see `opponents.find_reference`.
+        episodes: one look at so many pairs; None = the sequential design.
+        margin: largest loss of win rate that counts as parity, in (0, 1).
+        env: environment to play in.
+        root: where run folders live; `runs.runs_root()` when None.
+        on_progress: called after every batch of episodes.
+        on_remark: told which run and reference were taken, one line each.
+
+    Returns:
+        The verdict; its `exit_code` is that of the command.
+
+    Raises:
+        UsageError: margin, episodes, runtime or env out of range.
+        MissingInput: run, export, reference or optional package not there.
+        ArtifactRefused: damaged, stale, or made for another map.
+        EnvironmentUnavailable: the map cannot be played here.
+    """
+    check_margin(margin)
+    design = SEQUENTIAL if episodes is None else fixed_sample(episodes)
+    tell = on_remark or (lambda _: None)
+    candidate = find_candidate(run, artifact, runtime, root)
+    if candidate.run is not None and candidate.run.remark:
+        tell(candidate.run.remark)
+    opponent = find_reference(candidate, reference, root)
+    tell(f"judging {opponent.judged}: against {opponent.label}")
+    make_env = environments(env, candidate)
+    _check_contracts(make_env, candidate, opponent)
+    certificate, drift = _shadow(make_env, candidate, opponent, design, on_progress)
+    result = contest(
+        make_env, BatchTeam(candidate.agent), BatchTeam(opponent.agent), design, margin, on_progress
+    )
+    decision, reason = decide(opponent.judged, result, margin, design, certificate)
+    verdict = Verdict(
+        judged=opponent.judged,
+        run=candidate.run.path.name if candidate.run else None,
+        artifact=str(candidate.path),
+        runtime=runtime,
+        kernel=candidate.agent.model.path_taken,
+        reference=opponent.label,
+        env=env,
+        map_name=candidate.agent.contract.map_name,
+        wins=result.wins,
+        reference_wins=result.reference_wins,
+        pairs=result.pairs,
+        identical=result.identical,
+        margin=margin,
+        design=design,
+        looks=result.looks,
+        certificate=certificate,
+        hidden_drift=drift,
+        latency=act_latency(make_env, candidate.agent),
+        decision=decision,
+        reason=reason,
+        facts=_facts(candidate, opponent, design),
+        not_tested=_not_tested(opponent, certificate),
+    )
+    return _save(verdict, candidate)
+
+
+def environments(name: str, candidate: Candidate) -> MakeEnv:
+    """Environments like those the candidate was trained in: its run's options when the run is known."""
+    if name == "smac":
+        raise EnvironmentUnavailable(
+            "evaluate: env must be skirmish in this version; got smac. Leave --env out to use the simulator."
+        )
+    make = resolve("environment", ENVIRONMENTS, name, error=UsageError)
+    options: dict[str, Any] = {}
+    if candidate.run is not None and (config := candidate.run.path / "config.resolved.yaml").is_file():
+        game = load_config(config, environ={}).env
+        options = {"profile": game.profile, **game.options}
+    made: MakeEnv = functools.partial(_make, make, candidate.agent.contract.map_name, options)
+    return made
+
+
+def _make(
+    make: Callable[..., BatchEnv], map_name: str, options: dict[str, Any], n: int, seed: int
+) -> BatchEnv:
+    return make(map_name, n, seed=seed, **options)
+
+
+def _check_contracts(make_env: MakeEnv, candidate: Candidate, reference: Reference) -> None:
+    env = make_env(1, FIRST_SEED)
+    try:
+        candidate.agent.contract.require(str(candidate.path), env.spec)
+        reference.agent.contract.require(reference.label, env.spec)
+    finally:
+        env.close()
+
+
+def _shadow(
+    make_env: MakeEnv,
+    candidate: Candidate,
+    opponent: Reference,
+    design: Design,
+    on_progress: OnProgress | None,
+) -> tuple[Certificate | None, float | None]:
+    own = opponent if opponent.judged == "fidelity" else own_weights(candidate)
+    if own is None:
+        return None, None
+    episodes = min(SHADOW_EPISODES, design.looks[-1])
+    return shadow_pass(make_env, candidate.agent, own.agent, episodes, on_progress)
+
+
+def _facts(candidate: Candidate, reference: Reference, design: Design) -> dict[str, Any]:
+    provenance, count = candidate.agent.model.provenance, design.looks[-1]
+    return {
+        "algorithm": candidate.algorithm,
+        "method": candidate.method,
+        "sparsity": provenance.get("sparsity"),
+        "reference_run": reference.run.path.name if reference.run else None,
+        "seeds": {"first": FIRST_SEED, "count": count, "sha256": seed_list_sha256(FIRST_SEED, count)},
+        "sha256": {
+            "artifact": candidate.agent.model.sha256,
+            "checkpoint": candidate.checkpoint_sha256,
+            "reference_checkpoint": reference.checkpoint_sha256,
+            "config": _config_sha256(candidate.run),
+        },
+        "versions": versions(),
+        "host": {"machine": platform.machine(), "system": platform.system(), "processor": _processor()},
+    }
+
+
+def _config_sha256(run: Run | None) -> str | None:
+    return run.manifest.config_sha256 if run is not None else None
+
+
+def _processor() -> str:
+    """Model name of the CPU, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _not_tested(reference: Reference, certificate: Certificate | None) -> tuple[str, ...]:
+    said = []
+    if reference.judged == "fidelity":
+        said.append("whether it wins as often as a dense agent: the reference has the same weights")
+    if certificate is None:
+        said.append("whether this runtime takes the checkpoint's actions: the checkpoint is not at hand")
+    said.append("the training recipe: one run says nothing about other seeds of training")
+    said.append("StarCraft II: every episode was played in the embedded simulator")
+    return tuple(said)
+
+
+def _save(verdict: Verdict, candidate: Candidate) -> Verdict:
+    """Writes the verdict into its run; the name depends on what was asked, not on the clock."""
+    if candidate.run is None:
+        return verdict
+    asked = [verdict.facts["sha256"], verdict.reference, verdict.margin, verdict.design.looks]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+    path = candidate.run.path / "eval" / f"{verdict.runtime}-{digest}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, (json.dumps(verdict.to_json(), indent=1) + "\n").encode())
+    return dataclasses.replace(verdict, saved=path)
