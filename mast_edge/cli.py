@@ -227,8 +227,8 @@ def conform(paths: tuple[Path, ...], maps: tuple[str, ...], as_json: bool, quiet
     PATH: files, or folders searched to the bottom. Exit code 0 only when every vector holds, else 6.
 
     \b
-    mast-edge conform tests/data/oracle
-    mast-edge conform tests/data/oracle --map 3m --json
+    mast-edge conform tests/data
+    mast-edge conform tests/data --map 3m --json
     """
     report = stage("mast_edge.envs.conform", "conform")(paths, maps or None)
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 400
 """Columns assumed where output is no terminal, so that tables in files and pipes are not cut to 80."""
 SECONDS_BETWEEN_LINES = 15.0
 """How often progress is told where nothing can be redrawn."""
@@ -73,7 +73,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return " x ".join(map(str, value))
+        return (" x " if all(isinstance(entry, int) for entry in value) else ", ").join(map(_plain, value))
     if isinstance(value, dict):
         return ", ".join(f"{name} {entry}" for name, entry in value.items())
     return str(value)

@@ -307,8 +307,10 @@ def find_run(name_or_path: str | None = None, root: Path | None = None) -> Run:
 def run_facts(run: Run) -> dict[str, Any]:
     """What `runs list` and `runs show` tell: the manifest, the folder, the true status, and what is in it."""
     exports = sorted(path.name for path in (run.path / "exports").glob("*") if path.is_dir())
+    manifest = msgspec.to_builtins(run.manifest)
+    del manifest["schema"]
     return {
-        **msgspec.to_builtins(run.manifest),
+        **manifest,
         "status": run.status,
         "path": str(run.path),
         "checkpoints": [path.name for path in checkpoints(run.path)],

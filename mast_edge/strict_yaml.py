@@ -107,6 +107,11 @@ def _decode(text: str | bytes, name: str) -> str:
         ) from error
 
 
+def _line(event: yaml.Event) -> int:
+    """Line of an event, from 1."""
+    return event.start_mark.line + 1 if event.start_mark is not None else 1
+
+
 def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
@@ -149,7 +154,7 @@ class _Parser:
         yield from yaml.parse(self._text, Loader=loader)
 
     def _where(self, event: yaml.Event) -> str:
-        return self._at_line(event.start_mark.line + 1)
+        return self._at_line(_line(event))
 
     def _at_line(self, line: int) -> str:
         return f"{self._name}:{line}" if self._numbered else self._name
@@ -159,14 +164,13 @@ class _Parser:
         self._count += 1
         if self._count > MAX_VALUES:
             raise ConfigError(f"{where}: a config must hold at most {MAX_VALUES} values; got more.")
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+        if anchor is not None:
             raise ConfigError(
-                f"{where}: values must be written out; got anchor or alias '{event.anchor}'. Repeat it."
+                f"{where}: values must be written out; got anchor or alias '{anchor}'. Repeat it."
             )
-        if getattr(event, "tag", None) is not None:
-            raise ConfigError(
-                f"{where}: values must not carry tags; got '{_short(event.tag)}'. Remove the tag."
-            )
+        if tag is not None:
+            raise ConfigError(f"{where}: values must not carry tags; got '{_short(tag)}'. Remove the tag.")
         if len(path) > MAX_DEPTH:
             raise ConfigError(f"{where}: nesting must be at most {MAX_DEPTH} levels deep; got more.")
         if isinstance(event, yaml.ScalarEvent):
@@ -181,7 +185,7 @@ class _Parser:
             if isinstance(event, yaml.SequenceEndEvent):
                 break
             here = (*path, len(items))
-            self._lines[here] = event.start_mark.line + 1
+            self._lines[here] = _line(event)
             items.append(self._value(event, events, here))
         return items
 
@@ -197,7 +201,7 @@ class _Parser:
                     f"{self._where(event)}: a key must appear once; got '{_short(key)}' again, first on line "
                     f"{self._lines[here]}. Keep one of them."
                 )
-            self._lines[here] = event.start_mark.line + 1
+            self._lines[here] = _line(event)
             entries[key] = self._value(next(events), events, here)
         return entries
 

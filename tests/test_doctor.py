@@ -1,0 +1,87 @@
+"""Findings of `doctor`, each with a remedy."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mast_edge import doctor
+
+
+def test_every_check_answers_here() -> None:
+    quick = [check for check in doctor.CHECKS if check is not doctor.check_torch]
+    for check in quick:
+        found = check()
+        assert found.status in ("ok", "warn")
+        assert found.found
+        assert (found.status == "ok") or found.fix
+
+
+def test_an_old_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LOWEST_PYTHON", (99, 0))
+    assert doctor.check_python().status == "fail"
+
+
+def test_a_missing_native_core_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mast_edge.native._core", None)
+    found = doctor.check_native()
+    assert (found.status, "pip install" in found.fix) == ("fail", True)
+
+
+def test_missing_extras_are_warnings_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed_version", lambda package: None)
+    for check, extra in (
+        (doctor.check_torch, "train"),
+        (doctor.check_onnx, "export"),
+        (doctor.check_onnxruntime, "onnx"),
+    ):
+        found = check()
+        assert (found.status, f"mast-edge[{extra}]" in found.fix) == ("warn", True)
+    assert doctor.check_smac().status == "ok"
+
+
+@pytest.mark.parametrize(("inside", "status"), [("env", "ok"), ("facade", "warn")])
+def test_the_wrong_smac_is_told_from_the_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, status: str
+) -> None:
+    (tmp_path / "smac" / inside).mkdir(parents=True)
+    (tmp_path / "smac" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor, "installed_version", lambda package: "2.2.0")
+    found = doctor.check_smac()
+    assert found.status == status
+    assert ("oxwhirl" in found.fix) == (status == "warn")
+
+
+def test_starcraft_is_looked_for_where_sc2path_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SC2PATH", raising=False)
+    assert doctor.check_starcraft().status == "ok"
+    monkeypatch.setenv("SC2PATH", str(tmp_path))
+    assert doctor.check_starcraft().status == "warn"
+    (tmp_path / "Versions" / "Base69232").mkdir(parents=True)
+    assert "Base69232" in doctor.check_starcraft().found
+
+
+def test_no_compiler_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert doctor.check_compiler().status == "warn"
+
+
+def test_runs_that_cannot_be_written_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAST_EDGE_RUNS", str(tmp_path / "a" / "b"))
+    assert doctor.check_runs().status == "ok"
+
+    def refuse(**kwargs: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
+    found = doctor.check_runs()
+    assert (found.status, "Permission denied" in found.found) == ("fail", True)
+
+
+def test_little_space_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "NEEDED_BYTES", 10**18)
+    assert doctor.check_disk().status == "fail"
