@@ -123,7 +123,14 @@ class Exploration(Section, frozen=True, kw_only=True):
 
 
 class Rollout(Section, frozen=True, kw_only=True):
-    """n_envs: battles played at once; more make the behaviour policy older (algorithms.md 12)."""
+    """How playing and learning alternate.
+
+    Attributes:
+        n_envs: battles played at once; more make the behaviour policy older (algorithms.md 12).
+        updates_per_episode: gradient updates after each finished episode; the paper's ratio is 1.
+    """
+
+    updates_per_episode: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 
     n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
 

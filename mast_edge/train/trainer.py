@@ -137,7 +137,7 @@ class Trainer:
         return self.counters.t_env >= self.counters.evaluations * self.config.evaluation.interval
 
     def iterate(self) -> None:
-        """Plays one episode per environment, stores them, and makes as many updates."""
+        """Plays one episode per environment, stores them, and makes `updates_per_episode` updates for each."""
         started = time.perf_counter()
         self.actor.load(self.learner.online.numpy("agent"))
         rollout = play_episodes(self.env, self.actor, self.epsilon, self.streams["acting"])
@@ -151,7 +151,7 @@ class Trainer:
         played = time.perf_counter()
         self.window.seconds["play"] += played - started
         if self.replay.ready:
-            for _ in rollout.episodes:
+            for _ in range(len(rollout.episodes) * self.config.rollout.updates_per_episode):
                 episodes = self.replay.draw(self.streams["sampling"])
                 batch = pack(episodes, self.env.spec, timeout_is_terminal=self.config.timeout_is_terminal)
                 self.window.add(self.learner.update(batch, self.counters.t_env))
