@@ -130,9 +130,8 @@ class Rollout(Section, frozen=True, kw_only=True):
         updates_per_episode: gradient updates after each finished episode; the paper's ratio is 1.
     """
 
-    updates_per_episode: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-
     n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    updates_per_episode: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 
 
 class Evaluation(Section, frozen=True, kw_only=True):

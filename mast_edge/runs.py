@@ -254,8 +254,7 @@ class RunFolder:
         self.manifest = msgspec.structs.replace(self.manifest, **changes)
         write_atomically(self.path / "manifest.json", _json(self.manifest))
         if changes.get("status") == "complete":
-            pointer = {"schema": LATEST_SCHEMA, "name": self.name}
-            write_atomically(self.path.parent / "latest.json", _json(pointer))
+            point_latest(self.path)
         if "status" in changes:
             self.note(f"{changes['status']} at {self.manifest.t_env} environment steps")
 
@@ -264,6 +263,11 @@ class RunFolder:
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         with contextlib.suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{stamp} {' '.join(text.split())}\n")
+
+
+def point_latest(run: Path) -> None:
+    """Makes a complete run the one that commands take when none is named."""
+    write_atomically(run.parent / "latest.json", _json({"schema": LATEST_SCHEMA, "name": run.name}))
 
 
 def list_runs(root: Path | None = None) -> tuple[list[Run], list[str]]:
