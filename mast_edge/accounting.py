@@ -251,7 +251,9 @@ def account_tables(result: Mapping[str, Any]) -> list["Table"]:
     tables = []
     for row in result["rows"]:
         what = f"{row['algorithm']} {row['method']} on {row['map']}, {row['sparsity']:.0%} zeros"
-        totals = Table(title=f"{row['config']}: {what}", title_justify="left", caption=CAPTION)
+        totals = Table(
+            title=f"{row['config']}: {what}", title_justify="left", caption=CAPTION, caption_justify="left"
+        )
         totals.add_column("")
         for head in ("dense", "sparse", "ratio"):
             totals.add_column(head, justify="right")

@@ -39,11 +39,15 @@ def golden_inputs(spec: AgentSpec) -> GoldenInputs:
     available when bit 31 is set, and action `step mod A` always is.
     """
     o, a = spec.obs_dim, spec.n_actions
-    draws = np.array(_draws(STEPS * (o + a)), np.int64).reshape(STEPS, o + a)
-    byte = (draws[:, :o] >> 24) & 0xFE
-    shown = (draws[:, :o] >> 23) & 1 == 0
-    obs = np.where(shown, (byte - 128) / 128.0, 0.0).astype(np.float32)
-    avail = ((draws[:, o:] >> 31) & 1).astype(np.uint8)
+    obs = np.empty((STEPS, o), np.float32)
+    avail = np.empty((STEPS, a), np.uint8)
+    state = _SEED
+    for t in range(STEPS):
+        draws = _draws(state, o + a)
+        state = int(draws[-1])
+        byte = (draws[:o] >> 24) & 0xFE
+        obs[t] = np.where((draws[:o] >> 23) & 1 == 0, (byte - 128) / 128.0, 0.0)
+        avail[t] = draws[o:] >> 31
     steps = np.arange(STEPS)
     avail[steps, steps % a] = 1
     return GoldenInputs(obs, avail, steps % spec.n_agents)
@@ -112,9 +116,9 @@ def check_golden(
     return worst
 
 
-def _draws(count: int) -> list[int]:
-    state, draws = _SEED, []
-    for _ in range(count):
-        state = (state * _MULTIPLIER + _INCREMENT) & 0xFFFFFFFF
-        draws.append(state)
-    return draws
+def _draws(state: int, count: int) -> Ints:
+    """The next `count` states: x_k = m^k x_0 + i (1 + m + ... + m^(k-1)), in wrapping 64-bit arithmetic."""
+    powers = np.cumprod(np.full(count, _MULTIPLIER, np.uint64))
+    sums = np.cumsum(np.concatenate([np.ones(1, np.uint64), powers[:-1]]))
+    draws = powers * np.uint64(state) + sums * np.uint64(_INCREMENT)
+    return (draws & np.uint64(0xFFFFFFFF)).astype(np.int64)

@@ -41,14 +41,7 @@ void spawn(const World &world, Battle &battle);
 // Gives one agent an order, which replaces its present one unless it is equal to it (smac.md 9.3).
 void give_order(Unit &unit, const Order &order);
 
-// Plays one game loop (smac.md 9.2).
-void advance(const World &world, Battle &battle);
-
-// Moves overlapping units apart (one pass of smac.md 9.6). `mobility[i]` is m of unit i.
-// Returns whether any pair overlapped.
-bool push_apart(const World &world, Unit *units, const double *mobility);
-
-// Moves a unit by (dx, dy) as far as walls and the border let it.
-void displace(const World &world, Unit &unit, double dx, double dy);
+// Plays a number of game loops (smac.md 9.2).
+void advance(const World &world, Battle &battle, int loops);
 
 }  // namespace mast

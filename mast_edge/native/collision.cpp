@@ -1,89 +1,105 @@
-// Walls and pushing (smac.md 9.3 and 9.6).
+#include "collision.hpp"
+
 #include <algorithm>
 #include <cmath>
 
-#include "battle.hpp"
-
 namespace mast {
 
-static bool may_stand(const World &world, bool air, double x, double y) {
-    if (!(x >= 0.0 && x < kMapSize && y >= 0.0 && y < kMapSize)) return false;
-    return air || world.is_walkable(x, y);
-}
-
-void displace(const World &world, Unit &unit, double dx, double dy) {
-    const bool air = world.kinds[unit.kind].air;
-    const double x = unit.x + dx, y = unit.y + dy;
-    if (may_stand(world, air, x, y)) {
-        unit.x = x;
-        unit.y = y;
-    } else if (may_stand(world, air, x, unit.y)) {
-        unit.x = x;
-    } else if (may_stand(world, air, unit.x, y)) {
-        unit.y = y;
+Crowd::Crowd(const World &world, const Unit *units) : world_(world), n_(world.n_units()) {
+    for (int i = 0; i < n_; ++i) {
+        x[i] = units[i].x;
+        y[i] = units[i].y;
+        kind_[i] = units[i].kind;
+        push_[i] = {};
+        if (!units[i].alive) remove(i);
     }
+    skin_ = n_ > 24 ? 0.8 : 2.4;    // many units: short lists pay for listing them more often
+    list_near();
 }
 
-namespace {
+void Crowd::remove(int unit) { x[unit] = y[unit] = listed_x_[unit] = listed_y_[unit] = 1e6 * (unit + 1); }
 
-struct Crowd {
-    int n = 0;
-    double x[kMaxUnits], y[kMaxUnits];
-    int unit[kMaxUnits];
-};
-
-// Adds what the pair (a, b), closer than their touch distance, moves each other to the sums.
-void push_pair(const World::Pair &pair, double dx, double dy, double mobility_a, double mobility_b, double *sum_a,
-               double *sum_b) {
-    const double total = mobility_a + mobility_b;
-    if (total <= 0.0) return;
-    const double distance = std::sqrt(dx * dx + dy * dy);
-    double east = 1.0, north = 0.0;    // from a to b; units on the same spot: the lower index goes west
-    if (distance > 0.0) {
-        east = dx / distance;
-        north = dy / distance;
-    }
-    const double overlap = pair.touch - distance;
-    const double move_a = overlap * mobility_a / total, move_b = overlap * mobility_b / total;
-    sum_a[0] -= quantise(east * move_a);
-    sum_a[1] -= quantise(north * move_a);
-    sum_b[0] += quantise(east * move_b);
-    sum_b[1] += quantise(north * move_b);
-}
-
-}  // namespace
-
-bool push_apart(const World &world, Unit *units, const double *mobility) {
-    Crowd crowd;
-    for (int i = 0; i < world.n_units(); ++i) {
+void Crowd::write_back(Unit *units) const {
+    for (int i = 0; i < n_; ++i) {
         if (!units[i].alive) continue;
-        crowd.x[crowd.n] = units[i].x;
-        crowd.y[crowd.n] = units[i].y;
-        crowd.unit[crowd.n++] = i;
+        units[i].x = x[i];
+        units[i].y = y[i];
     }
-    double sum[kMaxUnits][2];
-    bool any = false;
-    for (int a = 0; a < crowd.n; ++a) {
-        const int i = crowd.unit[a];
-        const auto &row = world.pair[units[i].kind];
-        for (int b = a + 1; b < crowd.n; ++b) {
-            const double dx = crowd.x[b] - crowd.x[a], dy = crowd.y[b] - crowd.y[a];
-            const int j = crowd.unit[b];
-            const World::Pair &pair = row[units[j].kind];
-            if (!(dx * dx + dy * dy < pair.touch_sq)) continue;
-            if (!any) {
-                any = true;
-                for (int c = 0; c < crowd.n; ++c) sum[crowd.unit[c]][0] = sum[crowd.unit[c]][1] = 0.0;
-            }
-            push_pair(pair, dx, dy, mobility[i], mobility[j], sum[i], sum[j]);
+}
+
+double Crowd::farthest_moved() const {
+    double farthest_sq = 0.0;
+    for (int i = 0; i < n_; ++i) {
+        const double dx = x[i] - listed_x_[i], dy = y[i] - listed_y_[i];
+        farthest_sq = std::max(farthest_sq, dx * dx + dy * dy);
+    }
+    return std::sqrt(farthest_sq);
+}
+
+void Crowd::list_near() {
+    n_near_ = 0;
+    drift_ = 0.0;
+    std::copy(x, x + n_, listed_x_);
+    std::copy(y, y + n_, listed_y_);
+    const double reach = world_.widest_touch + skin_, reach_sq = reach * reach;
+    for (int a = 0; a < n_; ++a)
+        for (int b = a + 1; b < n_; ++b) {
+            const double dx = x[b] - x[a], dy = y[b] - y[a];
+            if (dx * dx + dy * dy >= reach_sq) continue;
+            const World::Pair &pair = world_.pair[kind_[a]][kind_[b]];
+            if (pair.collides) near_[n_near_++] = {pair.touch, a, b};
         }
+}
+
+inline void Crowd::touch(int unit) {
+    if (push_[unit].touched) return;
+    push_[unit].touched = true;
+    touched_[n_touched_++] = unit;
+}
+
+// Adds what a pair closer than its touch distance moves each other to the sums.
+inline void Crowd::push_pair(const Pair &pair, double dx, double dy, double distance_sq) {
+    const double total = mobility[pair.a] + mobility[pair.b];
+    if (total <= 0.0) return;
+    double distance = std::sqrt(distance_sq);
+    const double overlap = pair.touch - distance;
+    if (distance == 0.0) dx = distance = 1.0;    // on the same spot: the lower index goes west
+    const double share = overlap / (distance * total);
+    const double share_a = share * mobility[pair.a], share_b = share * mobility[pair.b];
+    touch(pair.a);
+    touch(pair.b);
+    push_[pair.a].x -= quantise(dx * share_a);
+    push_[pair.a].y -= quantise(dy * share_a);
+    push_[pair.b].x += quantise(dx * share_b);
+    push_[pair.b].y += quantise(dy * share_b);
+}
+
+void Crowd::settle_pushes() {
+    double widest = 0.0;
+    for (int t = 0; t < n_touched_; ++t) {
+        const int i = touched_[t];
+        const double dx = std::clamp(push_[i].x, -0.25, 0.25), dy = std::clamp(push_[i].y, -0.25, 0.25);
+        push_[i] = {};
+        widest = std::max(widest, std::fabs(dx) + std::fabs(dy));
+        displace(i, dx, dy);
     }
-    if (!any) return false;
-    for (int a = 0; a < crowd.n; ++a) {
-        const int i = crowd.unit[a];
-        if (sum[i][0] == 0.0 && sum[i][1] == 0.0) continue;
-        displace(world, units[i], std::clamp(sum[i][0], -0.25, 0.25), std::clamp(sum[i][1], -0.25, 0.25));
+    n_touched_ = 0;
+    drift_ += widest;
+}
+
+bool Crowd::push_apart() {
+    if (2.0 * drift_ >= skin_) {
+        drift_ = farthest_moved();    // the sum of single moves was a generous bound
+        if (2.0 * drift_ >= skin_) list_near();
     }
+    for (int p = 0; p < n_near_; ++p) {
+        const Pair &pair = near_[p];
+        const double dx = x[pair.b] - x[pair.a], dy = y[pair.b] - y[pair.a];
+        const double distance_sq = dx * dx + dy * dy;
+        if (distance_sq < pair.touch * pair.touch) push_pair(pair, dx, dy, distance_sq);
+    }
+    if (n_touched_ == 0) return false;
+    settle_pushes();
     return true;
 }
 

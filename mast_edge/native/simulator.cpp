@@ -89,7 +89,7 @@ void Simulator::play(Battle &b, const std::int64_t *actions) const {
         units[i].last_action = static_cast<std::int16_t>(actions[i]);
         if (units[i].alive) give_order(units[i], orders[i]);
     }
-    for (int loop = 0; loop < step_mul_; ++loop) advance(world_, b);
+    advance(world_, b, step_mul_);
 }
 
 void Simulator::step(const std::int64_t *actions, const Views &views, const StepResults &results) {

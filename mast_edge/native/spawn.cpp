@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "battle.hpp"
+#include "collision.hpp"
 
 namespace mast {
 
@@ -74,13 +75,13 @@ void place_side(const World &world, const Stream &stream, const std::vector<Spaw
     }
 }
 
-void scatter(const World &world, const Stream &stream, Unit *units) {
+void scatter(const World &world, const Stream &stream, Crowd &crowd) {
     constexpr int widest = 409;    // 1/10 in units of 1/4096, rounded down
     const auto offset = [&](int unit, std::uint32_t draw) {
         const int steps = static_cast<int>(stream.below(2 * widest + 1, Purpose::spawn, unit, draw)) - widest;
         return steps / 4096.0;
     };
-    for (int i = 0; i < world.n_units(); ++i) displace(world, units[i], offset(i, 1), offset(i, 2));
+    for (int i = 0; i < world.n_units(); ++i) crowd.displace(i, offset(i, 1), offset(i, 2));
 }
 
 void fill_vitals(const World &world, Unit &unit) {
@@ -120,11 +121,12 @@ void spawn(const World &world, Battle &battle) {
     place_side(world, stream, world.spawn_agents, units, 0);
     place_side(world, stream, world.spawn_enemies, units, world.n_agents);
     for (int i = 0; i < world.n_units(); ++i) fill_vitals(world, units[i]);
-    if (world.spawn_jitter) scatter(world, stream, units);
-    double mobility[kMaxUnits];
-    std::fill(mobility, mobility + kMaxUnits, 1.0);
+    Crowd crowd(world, units);
+    if (world.spawn_jitter) scatter(world, stream, crowd);
+    std::fill(crowd.mobility, crowd.mobility + world.n_units(), 1.0);
     for (int pass = 0; pass < 16; ++pass)
-        if (!push_apart(world, units, mobility)) break;
+        if (!crowd.push_apart()) break;
+    crowd.write_back(units);
     const auto rank = [&](const Unit &unit) {
         const auto &order = world.agent_kind_order;
         return std::find(order.begin(), order.end(), unit.kind) - order.begin();

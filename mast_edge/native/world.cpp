@@ -15,7 +15,7 @@ static World::Pair pair_of(const UnitKind &a, const UnitKind &b) {
     p.scan_sq = square(a.scan + p.radii);
     p.alert_sq = square(2.0 * a.scan + p.radii);
     p.touch = a.separation + b.separation;
-    p.touch_sq = a.collision_group == b.collision_group ? square(p.touch) : 0.0;
+    p.collides = a.collision_group == b.collision_group;
     p.can_hit = a.armed && (b.air ? a.hits_air : a.hits_ground);
     p.damage = a.damage;
     for (int bit = 0; bit < kAttributes; ++bit)
@@ -56,7 +56,11 @@ void World::prepare() {
             throw std::invalid_argument("skirmish: weapon must have 1..3 hits and times that fit a byte.");
         regenerates[a] = kind.shield_regen > 0 || kind.life_regen > 0 || kind.energy_regen > 0;
         any_regenerates = any_regenerates || regenerates[a];
-        for (std::size_t b = 0; b < kinds.size(); ++b) pair[a][b] = pair_of(kind, kinds[b]);
+        for (std::size_t b = 0; b < kinds.size(); ++b) {
+            pair[a][b] = pair_of(kind, kinds[b]);
+            widest_touch = std::max(widest_touch, pair[a][b].touch);
+        }
+        longest_step = std::max(longest_step, kind.speed + 1.0 / 4096.0);    // each coordinate is rounded
     }
 }
 

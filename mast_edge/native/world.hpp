@@ -31,14 +31,15 @@ struct World {
         double scan_sq;        // takes it as a target
         double alert_sq;       // answers its fire
         double touch;          // sum of the separation radii
-        double touch_sq;       // 0 when the two never collide
         double radii;          // sum of the radii
         double damage;         // of one hit, before armor
-        bool can_hit;
+        bool can_hit, collides;
     };
     std::array<std::array<Pair, kMaxKinds>, kMaxKinds> pair{};
     std::array<bool, kMaxKinds> regenerates{};
     bool any_regenerates = false;
+    double longest_step = 0;       // bound on the walk of any unit in one loop
+    double widest_touch = 0;       // of any pair that collides
 
     int n_units() const { return n_agents + n_enemies; }
 

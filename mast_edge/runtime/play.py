@@ -1,9 +1,9 @@
 """Plays a map with a scripted or exported policy, for numbers or for the eye."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from mast_edge.runtime.ascii_battle import AsciiBattle
 from mast_edge.runtime.match import BATCH, Outcomes, Team, play_batch
 from mast_edge.runtime.parity import wilson
 from mast_edge.runtime.team import load_team
+from mast_edge.runtime.verdict import shown_path
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SCHEMA = "mast-edge/play/1"
 SCRIPTED = ("random", "nearest")
@@ -95,6 +99,28 @@ def play(
                 on_progress(done, episodes, sum(int(b.won.sum()) for b in batches))
         drawing = screen.seconds if screen else 0.0
     return _report(map_name, policy, batches, steps / (time.perf_counter() - started - drawing))
+
+
+def play_table(result: Mapping[str, Any]) -> "Table":
+    """The result of `play` for people."""
+    from rich.table import Table
+    from rich.text import Text
+
+    low, high = result["win_rate_ci95"]
+    table = Table(
+        title=f"{result['map']}, {result['episodes']:,} battles", title_justify="left", show_header=False
+    )
+    table.add_column("", style="bold", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for label, text in (
+        ("policy", shown_path(result["policy"])),
+        ("won", f"{100 * result['win_rate']:.1f} %  95 % [{100 * low:.1f}, {100 * high:.1f}]"),
+        ("mean return", f"{result['mean_return']:.2f}"),
+        ("mean length", f"{result['mean_length']:.1f} steps"),
+        ("speed", f"{result['env_steps_per_second']:,.0f} environment steps per second"),
+    ):
+        table.add_row(label, Text(text))
+    return table
 
 
 def team_maker(policy: str, seed: int) -> MakeTeam:

@@ -206,12 +206,19 @@ def decide(
             "inconclusive",
             f"the reference wins too rarely ({contest.reference_wins} of {pairs.n}) to lose to",
         )
-    return outcome, f"a loss of more than {points:g} points of win rate is excluded"
+    excluded = f"a loss of more than {points:g} points of win rate is excluded"
+    if judged == "fidelity" and certificate is not None:
+        same = (
+            "every decision" if not certificate.flips else f"{100 * certificate.agreement:.2f} % of decisions"
+        )
+        return outcome, f"{same} equal in {certificate.episodes} episodes; {excluded}"
+    return outcome, excluded
 
 
 def verdict_table(verdict: Verdict) -> "Table":
     """The verdict for people: who was compared, win rates, the two parities, the decision."""
     from rich.table import Table
+    from rich.text import Text
 
     colour = {"pass": "green", "fail": "red", "inconclusive": "yellow"}[verdict.decision]
     table = Table(
@@ -220,17 +227,19 @@ def verdict_table(verdict: Verdict) -> "Table":
     table.add_column("", style="bold", no_wrap=True)
     table.add_column("", overflow="fold")
     if len(verdict.design.looks) > 1:
+        table.caption_justify = "left"
         table.caption = "Intervals are not adjusted for early stopping; the test is."
     for label, text in _rows(verdict):
-        table.add_row(label, text)
+        table.add_row(label, Text(text))
     table.add_section()
-    table.add_row("verdict", f"[bold {colour}]{verdict.decision.upper()}[/]  {verdict.reason}")
+    said = Text.assemble((verdict.decision.upper(), f"bold {colour}"), f"  {verdict.reason}")
+    table.add_row("verdict", said)
     if verdict.decision == "inconclusive":
-        table.add_row("to settle it", _advice(verdict))
+        table.add_row("to settle it", Text(_advice(verdict)))
     table.add_section()
     table.add_row("not tested", "\n".join(verdict.not_tested))
     if verdict.saved is not None:
-        table.add_row("written to", shown_path(verdict.saved))
+        table.add_row("written to", Text(shown_path(verdict.saved)))
     return table
 
 

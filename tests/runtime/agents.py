@@ -7,6 +7,7 @@ from mast_edge.checkpoint_files import Recorded, read_agent, write_agent_files
 from mast_edge.checkpoint_folders import checkpoints
 from mast_edge.config import resolve
 from mast_edge.contract import AgentContract
+from mast_edge.dense_agent import DenseAgent, masked_argmax
 from mast_edge.envs.maps import env_spec
 from mast_edge.envs.scripted import EAST, FIRST_TARGET, NORTH
 from mast_edge.envs.skirmish import Skirmish
@@ -28,11 +29,14 @@ def random_agent(env, sparsity, seed, scale=1.0):
     return spec, weights, masks
 
 
-def one_step_recorded(env):
-    """The least that a checkpoint may record: one joint step."""
+def one_step_recorded(env, spec, weights):
+    """The least that a checkpoint may record: one joint step, played greedily."""
     battle = Skirmish(env.map_name, 1, seed=1)
     battle.reset()
-    actions = battle.avail.argmax(axis=2).astype(np.int32)
+    n = env.n_agents
+    hidden = np.zeros((n, spec.hidden_dim), np.float32)
+    q, _ = DenseAgent(spec, weights).step(battle.obs[0], np.full(n, -1), np.arange(n), hidden)
+    actions = masked_argmax(q, battle.avail[0]).astype(np.int32)[None]
     return Recorded(battle.obs, battle.avail, actions, np.ones(1, np.uint8))
 
 
@@ -60,7 +64,7 @@ def add_step(run, config, env, spec, weights, masks, steps):
         **{"t_env": steps, "updates": 10, "episodes": 10, "algorithm": config.algorithm},
         **{"method": config.method, "map": env.map_name, "sparsity": config.sparsity, "seed": config.seed},
     }
-    recorded = one_step_recorded(env)
+    recorded = one_step_recorded(env, spec, weights)
     run.write_checkpoint(
         steps,
         lambda folder: write_agent_files(folder, spec, env, weights, masks, recorded),

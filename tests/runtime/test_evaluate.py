@@ -16,6 +16,7 @@ from mast_edge.errors import (
     MissingInput,
     UsageError,
 )
+from mast_edge.export import export_run
 from mast_edge.runs import RunFolder
 from mast_edge.runtime.evaluate import evaluate
 from mast_edge.runtime.match import FIRST_SEED, seed_list_sha256
@@ -63,6 +64,7 @@ def test_identical_weights_pass_as_fidelity(tmp_path, lone_run):
     assert result["discordant"] == {"lost": 0, "gained": 0}
     assert result["action_agreement"] == 1.0
     assert result["identical_episodes"] == 250
+    assert "every decision equal in 125 episodes" in result["reason"]
     assert 0 < result["max_abs_q_error"] < 1e-5
     assert result["certified_fraction"] > 0.99
     assert result["fidelity"]["certified_flips"] == 0
@@ -190,6 +192,15 @@ def test_numpy_and_torch_runtimes(tmp_path, lone_run):
         assert verdict.certificate.agreement == 1.0
         assert verdict.identical == 10
     assert evaluate(root=tmp_path, reference="torch", episodes=10).certificate.agreement == 1.0
+
+
+def test_the_exported_files_take_every_action_of_the_torch_agent(tmp_path):
+    run = make_run(tmp_path, seed=4)
+    export_run(run, ["csr", "onnx"])
+    for runtime in ("csr", "onnx"):
+        verdict = evaluate(root=tmp_path, runtime=runtime, reference="torch", episodes=100)
+        assert (verdict.decision, verdict.identical) == ("pass", 100)
+        assert (verdict.certificate.agreement, verdict.certificate.flips) == (1.0, ())
 
 
 def test_an_export_of_an_older_checkpoint_is_refused(tmp_path, lone_run):

@@ -9,7 +9,7 @@ from rich.console import Console
 from mast_edge.envs.skirmish import Skirmish
 from mast_edge.errors import ConfigError, EnvironmentUnavailable, MissingInput, UsageError
 from mast_edge.runtime.ascii_battle import Pen, describe, draw_field, health_line
-from mast_edge.runtime.play import play
+from mast_edge.runtime.play import play, play_table
 from tests.runtime.agents import export_csr, focus_fire, make_run
 
 UNICODE = Pen("·", "∙", "░", "━", "╌", "✗", "─", "▁▂▃▄▅▆▇█")
@@ -33,6 +33,14 @@ def test_the_same_seed_plays_the_same_battles():
     a, b, c = (play("3m", "random", episodes=30, seed=s) for s in (4, 4, 5))
     assert [a[k] for k in keys] == [b[k] for k in keys]
     assert [a[k] for k in keys] != [c[k] for k in keys]
+
+
+def test_the_table_of_play():
+    console = Console(width=100, file=io.StringIO())
+    console.print(play_table(play("3m", "random", episodes=100, seed=1)))
+    text = console.file.getvalue()
+    for part in ("3m, 100 battles", "random", "0.0 %  95 % [0.0, 3.7]", "steps per second"):
+        assert part in text
 
 
 def test_batches_are_counted_whole():

@@ -1,0 +1,78 @@
+// Where the units of one battle stand while it is played, and how walls and other units move them (smac.md 9.3, 9.6).
+#pragma once
+
+#include <cstdint>
+
+#include "unit.hpp"
+#include "world.hpp"
+
+namespace mast {
+
+class Crowd {
+  public:
+    double x[kMaxUnits], y[kMaxUnits];
+    double mobility[kMaxUnits];    // m of 9.6, set anew in every loop
+
+    Crowd(const World &world, const Unit *units);
+
+    // Takes a dead unit out of the world.
+    void remove(int unit);
+
+    // Moves a unit by (dx, dy) as far as walls and the border let it.
+    void displace(int unit, double dx, double dy) {
+        const double to_x = x[unit] + dx, to_y = y[unit] + dy;
+        if (may_stand(unit, to_x, to_y)) {
+            x[unit] = to_x;
+            y[unit] = to_y;
+        } else if (may_stand(unit, to_x, y[unit])) {
+            x[unit] = to_x;
+        } else if (may_stand(unit, x[unit], to_y)) {
+            y[unit] = to_y;
+        }
+    }
+
+    // To be called once per loop, after the units have walked.
+    void note_walk() { drift_ += world_.longest_step; }
+
+    // Moves overlapping units apart, one pass. Returns whether any pair overlapped.
+    bool push_apart();
+
+    void write_back(Unit *units) const;
+
+  private:
+    struct Push {
+        double x, y;
+        bool touched;
+    };
+    struct Pair {
+        double touch;
+        int a, b;
+    };
+
+    bool may_stand(int unit, double to_x, double to_y) const {
+        // Shifted by one, so that truncation sends everything west or south of the border below 0.
+        const int column = static_cast<int>(to_x + 1.0) - 1, row = static_cast<int>(to_y + 1.0) - 1;
+        if (static_cast<unsigned>(column | row) >= kMapSize) return false;
+        return ((world_.walkable[row] >> column) & 1u) || world_.kinds[kind_[unit]].air;
+    }
+    double farthest_moved() const;
+    void list_near();
+    void touch(int unit);
+    void push_pair(const Pair &pair, double dx, double dy, double distance_sq);
+    void settle_pushes();
+
+    const World &world_;
+    int n_;
+    std::uint8_t kind_[kMaxUnits];
+    // Pairs that were within their touch distance + skin when they were listed. No other pair can overlap before
+    // some unit is half a skin away from where it was then; no unit is farther than drift_.
+    double skin_, drift_;
+    double listed_x_[kMaxUnits], listed_y_[kMaxUnits];
+    int n_near_ = 0;
+    int n_touched_ = 0;
+    int touched_[kMaxUnits];
+    Push push_[kMaxUnits];    // sums of one pass, zero between passes
+    Pair near_[kMaxUnits * (kMaxUnits - 1) / 2];
+};
+
+}  // namespace mast
