@@ -6,6 +6,7 @@ Source: cli.md; parity_and_safety.md 5, 9.
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -267,7 +268,7 @@ def play(
     mast-edge play 3m --policy nearest --episodes 500 --json
     mast-edge play 3m --policy nearest --render ascii
     """
-    from mast_edge.console import EpisodeDisplay, console_on, pairs_table
+    from mast_edge.console import EpisodeDisplay, console_on
 
     count = episodes or (1 if render else 100)
     with EpisodeDisplay(quiet or render is not None) as display:
@@ -280,7 +281,7 @@ def play(
             console=console_on(sys.stderr if as_json else sys.stdout),
             on_progress=display,
         )
-    show(as_json, result, lambda: [pairs_table("play", {k: v for k, v in result.items() if k != "schema"})])
+    show(as_json, result, lambda: [stage("mast_edge.runtime.play", "play_table")(result)])
 
 
 for group in (runs, config, doctor, benchmark):
@@ -303,5 +304,8 @@ def _setting(name: str, config: "ExperimentConfig") -> Any:
 
 
 def main() -> None:
-    """Entry point of `mast-edge`."""
+    """Entry point of `mast-edge`. One process computes with one thread: matrices here are small, and a second
+    thread that waits for work slows both runs of a machine with two cores (training_speed.md 5)."""
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     sys.exit(run(cli, sys.argv[1:]))
