@@ -1,4 +1,4 @@
-"""Runs the scripts of `benchmarks/`: each `<suite>.py` offers `benchmark_<suite>()`."""
+"""Runs the measuring scripts of `benchmarks/` from the command line; each also runs by itself."""
 
 import importlib.util
 import sys
@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mast_edge.errors import MissingInput
+from mast_edge.errors import MissingInput, UsageError
+from mast_edge.registry import nearest
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "benchmarks"
+SUITES = {"env": "env:benchmark_env", "runtime": "act:benchmark_act"}
+"""Suite -> script in `SCRIPTS`, and its function that returns a `mast-edge/benchmark/1` object."""
 
 
 def measure(suites: Sequence[str]) -> dict[str, Any]:
     """Rows of several suites in one `mast-edge/benchmark/1` object (cli.md).
 
     Args:
-        suites: names of scripts.
+        suites: names in `SUITES`, at least one.
 
     Raises:
+        UsageError: an unknown suite.
         MissingInput: a script is not there, as in an installation from a wheel.
     """
     results = [_function(suite)() for suite in suites]
@@ -25,15 +29,18 @@ def measure(suites: Sequence[str]) -> dict[str, Any]:
 
 
 def _function(suite: str) -> Any:
-    path = SCRIPTS / f"{suite}.py"
-    if not path.is_file():
+    if suite not in SUITES:
+        raise UsageError(
+            f"benchmark: suite must be one of {', '.join(SUITES)}; got '{suite}'.{nearest(suite, SUITES)}"
+        )
+    script, function = SUITES[suite].split(":")
+    path = SCRIPTS / f"{script}.py"
+    name = f"mast_edge_benchmark_{script}"
+    spec = importlib.util.spec_from_file_location(name, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
         raise MissingInput(
             f"benchmark: script must exist; got no {path}. Run: pip install -e . in a checkout of the sources"
         )
-    name = f"mast_edge_benchmark_{suite}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise MissingInput(f"benchmark: script must be a Python file; got {path}.")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, f"benchmark_{suite}")
+    return getattr(module, function)

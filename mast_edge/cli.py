@@ -268,7 +268,7 @@ def play(
     mast-edge play 3m --policy nearest --episodes 500 --json
     mast-edge play 3m --policy nearest --render ascii
     """
-    from mast_edge.console import EpisodeDisplay, console_on, pairs_table
+    from mast_edge.console import EpisodeDisplay, console_on
 
     count = episodes or (1 if render else 100)
     with EpisodeDisplay(quiet or render is not None) as display:
@@ -281,7 +281,7 @@ def play(
             console=console_on(sys.stderr if as_json else sys.stdout),
             on_progress=display,
         )
-    show(as_json, result, lambda: [pairs_table("play", {k: v for k, v in result.items() if k != "schema"})])
+    show(as_json, result, lambda: [stage("mast_edge.runtime.play", "play_table")(result)])
 
 
 for group in (runs, config, doctor, benchmark):

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from mast_edge.benchmarking import SUITES
 from mast_edge.cli_shared import SET_OPTION, chosen_run, common, finish, remark, show
 from mast_edge.exits import stage
 
@@ -149,7 +150,7 @@ def doctor(as_json: bool, quiet: bool) -> None:
 
 
 @click.command()
-@click.argument("suite", type=click.Choice(["env", "runtime", "all"]))
+@click.argument("suite", type=click.Choice([*SUITES, "all"]))
 @common
 def benchmark(suite: str, as_json: bool, quiet: bool) -> None:
     """Measure speed, with the scripts of benchmarks/.
@@ -158,7 +159,7 @@ def benchmark(suite: str, as_json: bool, quiet: bool) -> None:
     mast-edge benchmark env
     mast-edge benchmark runtime --json
     """
-    result = stage("mast_edge.benchmarking", "measure")(("env", "runtime") if suite == "all" else (suite,))
+    result = stage("mast_edge.benchmarking", "measure")(tuple(SUITES) if suite == "all" else (suite,))
 
     def tables() -> list[Any]:
         from mast_edge.console import rows_table

@@ -17,6 +17,7 @@ import pytest
 
 from mast_edge import cli as cli_module
 from mast_edge import cli_inspect, exits
+from mast_edge.benchmarking import SUITES
 from mast_edge.cli import cli
 from mast_edge.errors import ArtifactCorrupt, EnvironmentUnavailable, MastEdgeError, RunLocked
 from mast_edge.exits import run
@@ -301,7 +302,10 @@ def test_play_counts_and_draws(call: Any) -> None:
     result = call("play", "3m", "--policy", "random", "--episodes", "8", "--json").json
     assert result["schema"] == "mast-edge/play/1"
     assert (result["episodes"], result["win_rate"]) == (8, 0.0)
-    assert "win_rate" in call("play", "3m", "--episodes", "2", "--quiet").out
+    assert "2 battles" in call("play", "3m", "--episodes", "2", "--quiet").out
+    drawn = call("play", "3m", "--render", "ascii", "--json", "--quiet")
+    assert drawn.json["episodes"] == 1
+    assert "after" in drawn.err
 
 
 def test_doctor_answers_and_ends_with_8_when_something_essential_is_missing(
@@ -332,10 +336,10 @@ def test_benchmark_runs_the_scripts_of_the_source_tree(
         "unit": "steps/s",
         "ratios": {"old": 2.0},
     }
-    for suite in ("env", "runtime"):
+    for script, function in (place.split(":") for place in SUITES.values()):
         result = {"schema": "mast-edge/benchmark/1", "host": {}, "rows": [row]}
-        (tmp_path / f"{suite}.py").write_text(f"def benchmark_{suite}():\n    return {result}\n")
-    assert call("benchmark", "all", "--json").json["rows"] == [row, row]
+        (tmp_path / f"{script}.py").write_text(f"def {function}():\n    return {result}\n")
+    assert call("benchmark", "all", "--json").json["rows"] == [row] * len(SUITES)
     assert "old 2.00x" in call("benchmark", "env").out
 
 
