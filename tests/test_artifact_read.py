@@ -99,7 +99,7 @@ def test_damage_names_the_section_or_the_file(tmp_path):
     tensors, metadata = opened(built())
     altered = {**tensors, "fc2.bias": tensors["fc2.bias"] + 1}
     metadata.pop("file_sha256")
-    with pytest.raises(ArtifactCorrupt, match="fc2.bias"):
+    with pytest.raises(ArtifactCorrupt, match=r"fc2\.bias"):
         parse_artifact("x", seal(altered, metadata))
 
 

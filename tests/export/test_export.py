@@ -129,7 +129,7 @@ def test_a_file_that_answers_otherwise_is_refused(checkpoint, tmp_path, monkeypa
         return right(contract, {**weights, "fc2.bias": weights["fc2.bias"] + 0.01}, masks, provenance)
 
     monkeypatch.setattr(to_csr, "build_artifact", wrong)
-    with pytest.raises(ArtifactRefused, match="0.01 off"):
+    with pytest.raises(ArtifactRefused, match=r"0\.01 off"):
         export_run(checkpoint, ["csr"], tmp_path / "out")
     assert files_under(tmp_path / "out") == []
 
