@@ -118,7 +118,9 @@ def check_golden(
 
 def _draws(state: int, count: int) -> Ints:
     """The next `count` states: x_k = m^k x_0 + i (1 + m + ... + m^(k-1)), in wrapping 64-bit arithmetic."""
-    powers = np.cumprod(np.full(count, _MULTIPLIER, np.uint64))
-    sums = np.cumsum(np.concatenate([np.ones(1, np.uint64), powers[:-1]]))
-    draws = powers * np.uint64(state) + sums * np.uint64(_INCREMENT)
-    return (draws & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    powers = np.cumprod(np.full(count, _MULTIPLIER, np.uint64), dtype=np.uint64)
+    sums = np.cumsum(np.concatenate([np.ones(1, np.uint64), powers[:-1]]), dtype=np.uint64)
+    draws: Ints = (
+        (powers * np.uint64(state) + sums * np.uint64(_INCREMENT)).astype(np.uint32).astype(np.int64)
+    )
+    return draws

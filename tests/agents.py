@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast_edge.checkpoint_files import Recorded, write_agent_files, write_index
+from mast_edge.dense_agent import DenseAgent, masked_argmax
 from mast_edge.spec import AgentSpec, EnvSpec
 from mast_edge.topology import Topology, random_topology
 
@@ -37,8 +38,6 @@ def greedy_rows(
     spec: AgentSpec, weights: dict[str, Any], rows: int = 24, length: int = 8, seed: int = 1
 ) -> Recorded:
     """Episodes of random observations, played greedily by the plain numpy agent."""
-    from mast_edge.dense_agent import DenseAgent, masked_argmax
-
     rng = np.random.default_rng(seed)
     n = spec.n_agents
     obs = np.where(rng.random((rows, n, spec.obs_dim)) < 0.5, rng.normal(size=(rows, n, spec.obs_dim)), 0)

@@ -33,7 +33,8 @@ def test_csr_tables_by_hand():
 
 
 def test_a_layer_is_dense_when_that_is_smaller():
-    """4x4: dense 64 bytes; CSR 5 per entry and 10 of pointers: 54 + ... smaller up to 10 entries (60 bytes)."""
+    """4x4: dense 64 bytes; CSR 5 per entry and 10 of pointers: 54 + ... smaller up to 10 entries (60
+    bytes)."""
     weight = np.ones((4, 4), np.float32)
     for nnz, kind in ((10, CsrLayer), (11, DenseLayer)):
         mask = np.arange(16).reshape(4, 4) < nnz

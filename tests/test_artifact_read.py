@@ -99,7 +99,7 @@ def test_damage_names_the_section_or_the_file(tmp_path):
     tensors, metadata = opened(built())
     altered = {**tensors, "fc2.bias": tensors["fc2.bias"] + 1}
     metadata.pop("file_sha256")
-    with pytest.raises(ArtifactCorrupt, match="fc2.bias"):
+    with pytest.raises(ArtifactCorrupt, match=r"fc2\.bias"):
         parse_artifact("x", seal(altered, metadata))
 
 
@@ -125,11 +125,23 @@ def shell():
         (lambda h: h[:-1] + ',"fc1.bias":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}', "given twice"),
         (lambda h: h[:-1] + ',"x":' + "[" * 40 + "]" * 40 + "}", "nested at most 32"),
         (lambda h: h[:-1] + ',"x":' + "[" * 200_000 + "]" * 200_000 + "}", "nested at most 32"),
-        (lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}', "without hole or overlap"),
+        (
+            lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}',
+            "without hole or overlap",
+        ),
         (lambda h: h[:-1] + ',"x":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}', "dtype"),
-        (lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,-4]}}', "sizes inside the file"),
-        (lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[1e3],"data_offsets":[0,4]}}', "sizes inside the file"),
-        (lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}', "sizes inside the file"),
+        (
+            lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,-4]}}',
+            "sizes inside the file",
+        ),
+        (
+            lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[1e3],"data_offsets":[0,4]}}',
+            "sizes inside the file",
+        ),
+        (
+            lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}',
+            "sizes inside the file",
+        ),
         (lambda h: h[:-1] + ',"x":{"dtype":"F32","shape":[99999999999999999999]}}', "digits"),
         (lambda h: h[:-1] + ',"x":NaN}', "NaN"),
         (lambda h: h[:-1] + ',"x":1e999}', "1e999"),
@@ -195,8 +207,16 @@ def added(tensors, metadata):
         (described("sparsity", "layers", value={}), ArtifactMalformed, "sparsity"),
         (changed("fc1.values", lambda t: t.astype(np.uint32)), ArtifactMalformed, "fc1.values must be F32"),
         (changed("fc1.indices", lambda t: t.astype(np.float32)), ArtifactMalformed, "unsigned"),
-        (changed("fc1.indices", lambda t: t.astype(np.uint32)), ArtifactInconsistent, "fc1.indices must be U8"),
-        (changed("fc1.indptr", lambda t: t.astype(np.uint32)), ArtifactInconsistent, "fc1.indptr must be U16"),
+        (
+            changed("fc1.indices", lambda t: t.astype(np.uint32)),
+            ArtifactInconsistent,
+            "fc1.indices must be U8",
+        ),
+        (
+            changed("fc1.indptr", lambda t: t.astype(np.uint32)),
+            ArtifactInconsistent,
+            "fc1.indptr must be U16",
+        ),
         (described("contract", "obs_dim", value=0), ArtifactInconsistent, "obs_dim"),
         (described("contract", "obs_dim", value=65537), ArtifactInconsistent, "obs_dim"),
         (described("contract", "obs_dim", value=8), ArtifactInconsistent, "input_dim"),
@@ -251,7 +271,10 @@ def test_an_agent_for_another_map_is_refused():
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=6,
@@ -269,13 +292,19 @@ def test_no_artifact_crashes_the_reader(data):
         what = data.draw(st.sampled_from(["entry", "cut", "dtype", "shape", "metadata", "nested"]))
         if what == "entry" and table.size:
             at = data.draw(st.integers(0, table.size - 1))
-            values = st.floats(width=32) if table.dtype == np.float32 else st.integers(0, np.iinfo(table.dtype).max)
+            values = (
+                st.floats(width=32)
+                if table.dtype == np.float32
+                else st.integers(0, np.iinfo(table.dtype).max)
+            )
             tensors[name] = put(table, at, data.draw(values))
         elif what == "cut":
             tensors[name] = table.reshape(-1)[: data.draw(st.integers(0, table.size))].copy()
         elif what == "dtype":
             with np.errstate(invalid="ignore"):
-                tensors[name] = table.astype(data.draw(st.sampled_from([np.uint8, np.uint16, np.uint32, np.float32])))
+                tensors[name] = table.astype(
+                    data.draw(st.sampled_from([np.uint8, np.uint16, np.uint32, np.float32]))
+                )
         elif what == "shape":
             tensors[name] = table.reshape(data.draw(st.sampled_from([(1, -1), (-1, 1), (-1,)])))
         elif what == "metadata":
@@ -327,7 +356,9 @@ def test_wide_hostile_sizes_stay_cheap():
     layers = {}
     for name, (rows, cols) in spec.layer_shapes().items():
         tensors[f"{name}.values"] = np.zeros(0, np.float32)
-        tensors[f"{name}.indices"] = np.zeros(0, np.uint8 if cols <= 256 else np.uint16 if cols <= 65536 else np.uint32)
+        tensors[f"{name}.indices"] = np.zeros(
+            0, np.uint8 if cols <= 256 else np.uint16 if cols <= 65536 else np.uint32
+        )
         tensors[f"{name}.indptr"] = np.zeros(rows + 1, np.uint16)
         tensors[f"{name}.bias"] = np.zeros(rows, np.float32)
         layers[name] = {"shape": [rows, cols], "kind": "csr", "pattern": "element", "nnz": 0, "density": 0.0}

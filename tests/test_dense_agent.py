@@ -57,6 +57,8 @@ def test_replay_starts_each_episode_afresh():
     agent = DenseAgent(TINY, weights)
     rows = greedy_rows(TINY, weights, rows=16, length=8)
     whole = replay(agent.affine, TINY, rows)
-    second = replay(agent.affine, TINY, Recorded(rows.obs[8:], rows.avail[8:], rows.actions[8:], rows.first[8:]))
+    second = replay(
+        agent.affine, TINY, Recorded(rows.obs[8:], rows.avail[8:], rows.actions[8:], rows.first[8:])
+    )
     np.testing.assert_array_equal(whole[8:], second)
     assert (masked_argmax(whole, rows.avail) == rows.actions).all()

@@ -37,9 +37,9 @@ def test_a_wrong_answer_is_found():
     agent = DenseAgent(TINY, weights)
     q, actions = golden_answers(TINY, agent.affine)
     assert check_golden("x", TINY, q, actions, agent.step) < 1e-6
+    off = q.copy()
+    off[3, 1] += 1e-4
     with pytest.raises(ArtifactSelfTest, match="golden step 3"):
-        off = q.copy()
-        off[3, 1] += 1e-4
         check_golden("x", TINY, off, actions, agent.step)
     with pytest.raises(ArtifactSelfTest, match="must choose action"):
         check_golden("x", TINY, q, [(action + 1) % 5 for action in actions], agent.step)

@@ -7,7 +7,7 @@
 // One copy of the kernels per vector width, chosen once at load. No copy may fuse or reorder (-ffp-contract=off, no
 // fast-math), so the choice changes speed, never a bit.
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
-#define MAST_EDGE_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#define MAST_EDGE_CLONES __attribute__((target_clones("default", "avx2")))
 #else
 #define MAST_EDGE_CLONES
 #endif
@@ -23,48 +23,88 @@ namespace {
 constexpr int kMaxDim = 65536;
 const char *const kNames[kLayers] = {"fc1", "gru_ih", "gru_hh", "fc2"};
 
+// Eight floats side by side. Spelled out, because compilers do not reliably vectorise the loops below: a clamp is
+// a branch to them. Without vector extensions the same operations run one by one, to the same bits.
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wpsabi"  // lanes are passed between inlined functions only
+typedef float Lanes __attribute__((vector_size(32), may_alias));
+MAST_EDGE_INLINE Lanes larger(const Lanes &a, const Lanes &b) { return a > b ? a : b; }
+MAST_EDGE_INLINE Lanes smaller(const Lanes &a, const Lanes &b) { return a < b ? a : b; }
+#else
+struct Lanes {
+    float at[8];
+};
+#define MAST_EDGE_EACH(expression) \
+    Lanes result; \
+    for (int i = 0; i < 8; ++i) result.at[i] = expression; \
+    return result
+static inline Lanes operator+(Lanes a, Lanes b) { MAST_EDGE_EACH(a.at[i] + b.at[i]); }
+static inline Lanes operator-(Lanes a, Lanes b) { MAST_EDGE_EACH(a.at[i] - b.at[i]); }
+static inline Lanes operator*(Lanes a, Lanes b) { MAST_EDGE_EACH(a.at[i] * b.at[i]); }
+static inline Lanes operator/(Lanes a, Lanes b) { MAST_EDGE_EACH(a.at[i] / b.at[i]); }
+static inline Lanes operator+(Lanes a, float b) { MAST_EDGE_EACH(a.at[i] + b); }
+static inline Lanes operator*(Lanes a, float b) { MAST_EDGE_EACH(a.at[i] * b); }
+static inline Lanes larger(Lanes a, Lanes b) { MAST_EDGE_EACH(a.at[i] > b.at[i] ? a.at[i] : b.at[i]); }
+static inline Lanes smaller(Lanes a, Lanes b) { MAST_EDGE_EACH(a.at[i] < b.at[i] ? a.at[i] : b.at[i]); }
+#undef MAST_EDGE_EACH
+#endif
+
+// The n <= 8 floats at `source`, which need no alignment; the other lanes are zero.
+MAST_EDGE_INLINE Lanes load(const float *source, int n) {
+    Lanes lanes{};
+    if (n == 8)
+        std::memcpy(&lanes, source, sizeof lanes);
+    else
+        std::memcpy(&lanes, source, n * sizeof(float));
+    return lanes;
+}
+
 // tanh(x) = x P(x^2) / Q(x^2) with |x| clamped; largest error 3.4e-7, of the sigmoid built on it 1.9e-7.
 // Coefficients: benchmarks/fit_activation.py.
-MAST_EDGE_INLINE float rational_tanh(float x) {
-    constexpr float clamp = 7.9f;
-    x = x < -clamp ? -clamp : x;
-    x = x > clamp ? clamp : x;
-    const float u = x * x;
-    float p = -1.1676054e-13f;
-    p = p * u + 6.3932346e-11f;
+MAST_EDGE_INLINE Lanes rational_tanh(const Lanes &input) {
+    const Lanes zero{}, clamp = zero + 7.9f;
+    const Lanes x = smaller(larger(input, zero - clamp), clamp);
+    const Lanes u = x * x;
+    Lanes p = u * -1.1676054e-13f + 6.3932346e-11f;
     p = p * u + -2.2348603e-08f;
     p = p * u + 1.1647021e-05f;
     p = p * u + 0.0031496137f;
     p = p * u + 0.13124521f;
     p = p * u + 1.0f;
-    float q = 0.00026134454f;
-    q = q * u + 0.024675827f;
+    Lanes q = u * 0.00026134454f + 0.024675827f;
     q = q * u + 0.4645785f;
     q = q * u + 1.0f;
     return x * p / q;
 }
 
-MAST_EDGE_INLINE float rational_sigmoid(float x) { return 0.5f + 0.5f * rational_tanh(0.5f * x); }
+MAST_EDGE_INLINE Lanes rational_sigmoid(const Lanes &x) { return rational_tanh(x * 0.5f) * 0.5f + 0.5f; }
 
-// R rows of a dense block: y = bias + sum over columns, R sums side by side.
+// R rows of a dense block: y = bias + sum over columns, R sums side by side. All pointers are 32-byte aligned but x.
+// Only the n columns listed in `active` are visited; null stands for all n.
 template <int R>
-MAST_EDGE_INLINE void dense_block(const float *w, const float *bias, const float *x, int cols, float *y) {
-    float sum[R];
-    for (int i = 0; i < R; ++i) sum[i] = bias[i];
-    for (int c = 0; c < cols; ++c) {
-        const float xc = x[c];
-        for (int i = 0; i < R; ++i) sum[i] += w[static_cast<std::size_t>(c) * R + i] * xc;
+MAST_EDGE_INLINE void dense_block(const float *w, const float *bias, const float *x, const std::uint16_t *active,
+                                  int n, float *y) {
+    constexpr int lanes = R / 8;
+    const Lanes *table = reinterpret_cast<const Lanes *>(w), *start = reinterpret_cast<const Lanes *>(bias);
+    Lanes sum[lanes];
+    for (int i = 0; i < lanes; ++i) sum[i] = start[i];
+    for (int k = 0; k < n; ++k) {
+        const int c = active ? active[k] : k;
+        const Lanes *column = table + static_cast<std::size_t>(c) * lanes;
+        for (int i = 0; i < lanes; ++i) sum[i] = sum[i] + column[i] * x[c];
     }
-    for (int i = 0; i < R; ++i) y[i] = sum[i];
+    for (int i = 0; i < lanes; ++i) reinterpret_cast<Lanes *>(y)[i] = sum[i];
 }
 
 MAST_EDGE_CLONES
-void dense_affine(const float *w, const float *bias, const float *x, int rows, int cols, float *y) {
+void dense_affine(const Layer &layer, const float *x, const std::uint16_t *active, int n, float *y) {
+    const float *w = layer.weights.data(), *bias = layer.bias.data();
+    const int rows = padded(layer.rows);
     int r = 0;
-    for (; r + kWide <= rows; r += kWide, w += static_cast<std::size_t>(cols) * kWide)
-        dense_block<kWide>(w, bias + r, x, cols, y + r);
-    for (; r < rows; r += kNarrow, w += static_cast<std::size_t>(cols) * kNarrow)
-        dense_block<kNarrow>(w, bias + r, x, cols, y + r);
+    for (; r + kWide <= rows; r += kWide, w += static_cast<std::size_t>(layer.cols) * kWide)
+        dense_block<kWide>(w, bias + r, x, active, n, y + r);
+    for (; r < rows; r += kNarrow, w += static_cast<std::size_t>(layer.cols) * kNarrow)
+        dense_block<kNarrow>(w, bias + r, x, active, n, y + r);
 }
 
 void csr_affine(const Layer &layer, const float *x, float *y) {
@@ -79,11 +119,29 @@ void csr_affine(const Layer &layer, const float *x, float *y) {
     }
 }
 
+// The columns whose input is not zero; a zero input adds nothing, so leaving it out changes no sum.
+int list_active(const float *x, int cols, std::uint16_t *active) {
+    int n = 0;
+    for (int c = 0; c < cols; ++c) {
+        active[n] = static_cast<std::uint16_t>(c);
+        n += x[c] != 0.0f;
+    }
+    return n;
+}
+
 void affine(const Layer &layer, const float *x, float *y) {
     if (layer.sparse)
         csr_affine(layer, x, y);
     else
-        dense_affine(layer.weights.data(), layer.bias.data(), x, padded(layer.rows), layer.cols, y);
+        dense_affine(layer, x, nullptr, layer.cols, y);
+}
+
+// As affine, for inputs that are often zero: observations, and what is left behind a ReLU.
+void affine_of_few(const Layer &layer, const float *x, std::uint16_t *active, float *y) {
+    if (layer.sparse)
+        csr_affine(layer, x, y);
+    else
+        dense_affine(layer, x, active, list_active(x, layer.cols, active), y);
 }
 
 MAST_EDGE_CLONES
@@ -96,16 +154,20 @@ void relu(int n, float *x) {
     for (int i = 0; i < n; ++i) x[i] = x[i] > 0.0f ? x[i] : 0.0f;
 }
 
+MAST_EDGE_INLINE void eight_gates(int h, const float *in, const float *rec, float *hidden, int n) {
+    const Lanes reset = rational_sigmoid(load(in, n) + load(rec, n));
+    const Lanes update = rational_sigmoid(load(in + h, n) + load(rec + h, n));
+    const Lanes fresh = rational_tanh(load(in + 2 * h, n) + reset * load(rec + 2 * h, n));
+    const Lanes next = fresh + update * (load(hidden, n) - fresh);
+    std::memcpy(hidden, &next, n * sizeof(float));
+}
+
 // Gates r, z, n as torch orders them; the reset gate multiplies the recurrent product with its bias already added.
 MAST_EDGE_CLONES
-void gru_gates(int h, float *__restrict from_input, const float *__restrict from_hidden, float *__restrict hidden) {
-    for (int i = 0; i < 2 * h; ++i) from_input[i] = rational_sigmoid(from_input[i] + from_hidden[i]);
-    const float *reset = from_input, *update = from_input + h;
-    const float *in = from_input + 2 * h, *rec = from_hidden + 2 * h;
-    for (int i = 0; i < h; ++i) {
-        const float n = rational_tanh(in[i] + reset[i] * rec[i]);
-        hidden[i] = n + update[i] * (hidden[i] - n);
-    }
+void gru_gates(int h, const float *from_input, const float *from_hidden, float *hidden) {
+    int i = 0;
+    for (; i + 8 <= h; i += 8) eight_gates(h, from_input + i, from_hidden + i, hidden + i, 8);
+    if (i < h) eight_gates(h, from_input + i, from_hidden + i, hidden + i, h - i);
 }
 
 void expect(bool holds, const std::string &message) {
@@ -197,18 +259,19 @@ void AgentModel::expect_complete() const {
 
 Scratch AgentModel::scratch() const {
     const std::size_t gates = padded(3 * hidden_dim), h = padded(hidden_dim);
-    return {Floats(h), Floats(gates), Floats(gates), Floats(h), Floats(padded(n_actions))};
+    return {Floats(h), Floats(gates), Floats(gates), Floats(padded(n_actions)),
+            std::vector<std::uint16_t>(std::max(obs_dim, hidden_dim) + 1)};
 }
 
 void AgentModel::step(const float *obs, int last_action, int agent_id, float *hidden, float *q, Scratch &s) const {
     const Layer &fc1 = layers_[kFc1];
     const int rows = padded(hidden_dim);
-    affine(fc1, obs, s.x.data());
+    affine_of_few(fc1, obs, s.active.data(), s.x.data());
     const float *tails = fc1.tail_weights.data();
     if (last_action >= 0) add_column(tails + static_cast<std::size_t>(last_action) * rows, rows, s.x.data());
     add_column(tails + static_cast<std::size_t>(n_actions + agent_id) * rows, rows, s.x.data());
     relu(rows, s.x.data());
-    affine(layers_[kGruIh], s.x.data(), s.from_input.data());
+    affine_of_few(layers_[kGruIh], s.x.data(), s.active.data(), s.from_input.data());
     affine(layers_[kGruHh], hidden, s.from_hidden.data());
     gru_gates(hidden_dim, s.from_input.data(), s.from_hidden.data(), hidden);
     affine(layers_[kFc2], hidden, s.q.data());

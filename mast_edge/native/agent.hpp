@@ -47,7 +47,8 @@ enum LayerName { kFc1, kGruIh, kGruHh, kFc2, kLayers };
 
 // What one step needs besides its state. One per thread of control.
 struct Scratch {
-    Floats x, from_input, from_hidden, hidden, q;
+    Floats x, from_input, from_hidden, q;
+    std::vector<std::uint16_t> active;
 };
 
 class AgentModel {

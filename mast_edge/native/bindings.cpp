@@ -338,7 +338,7 @@ static void bind_agent(nb::module_ &m) {
                  new (self) AgentCell(std::move(model), agent_id);
              },
              nb::arg("model"), nb::arg("agent_id"))
-        .def("act", &cell_act, nb::arg("obs"), nb::arg("avail"), nb::arg("check"))
+        .def("act", &cell_act, nb::arg("obs").none(), nb::arg("avail").none(), nb::arg("check"))
         .def("peek",
              [](AgentCell &cell, Row<const float> obs, Row<float> q) {
                  expect_shape(obs.shape(0) == static_cast<std::size_t>(cell.model->obs_dim) &&

@@ -13,6 +13,8 @@ from mast_edge.dense_agent import Floats, Ints, assemble
 from mast_edge.runtime.inputs import checked_avail, checked_obs
 from mast_edge.spec import AgentSpec
 
+_UNAVAILABLE = np.float32(-np.inf)
+
 
 class Cell(Protocol):
     """One agent's private state on a shared model."""
@@ -113,7 +115,7 @@ class RowsCell:
         may = checked_avail(self._spec, avail)
         q, hidden = self._step(self._assembled(seen), self._hidden)
         self._q, self._hidden = q[0], hidden
-        self.last_action = int(np.where(may, self._q, -np.inf).argmax())
+        self.last_action = int(np.where(may, self._q, _UNAVAILABLE).argmax())
         return self.last_action
 
     def peek(self, obs: Floats, q: Floats) -> None:

@@ -1,6 +1,7 @@
 """The native kernels over the tables of an exported agent; numpy where the native core was not built."""
 
 import warnings
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,31 +18,42 @@ from mast_edge.runtime.backends.numpy_ import NumpyBackend
 if TYPE_CHECKING:
     from mast_edge.native._core import AgentModel
 
-CSR_FROM_SPARSITY = 0.95
-"""Below this a dense SIMD table is faster than CSR on x86 (runtime.md section 6, "Selection per layer")."""
+CSR_FROM_SPARSITY = {"fc1": 0.975, "gru_ih": 0.975, "gru_hh": 0.95, "fc2": 0.95}
+"""Below this a dense table is faster than CSR on x86 with AVX2 (benchmarks/act.py).
+
+Observations and what a ReLU leaves are about half zeros; the dense kernel skips those columns, so CSR has
+to be sparser to win there (runtime.md section 6, "Selection per layer").
+"""
 
 
-def runs_sparse(layer: Layer) -> bool:
-    """Whether the kernel for `layer` is CSR. The choice never changes an answer: both add in the same
-    order."""
-    return layer.kind == "csr" and layer.nnz <= (1 - CSR_FROM_SPARSITY) * layer.rows * layer.cols
+def csr_layers(layers: Mapping[str, Layer]) -> set[str]:
+    """The layers that run from CSR tables. The choice never changes an answer: both add in the same order."""
+    return {
+        name
+        for name, layer in layers.items()
+        if layer.kind == "csr" and layer.nnz <= (1 - CSR_FROM_SPARSITY[name]) * layer.rows * layer.cols
+    }
 
 
 class CsrModel:
     """An agent in native tables."""
 
-    def __init__(self, artifact: Artifact) -> None:
-        """Copies the tables of a verified artifact into aligned native ones."""
+    def __init__(self, artifact: Artifact, sparse: Set[str] | None = None) -> None:
+        """Copies the tables of a verified artifact into aligned native ones.
+
+        Args:
+            artifact: verified.
+            sparse: layers to run from CSR tables, the others densely; None takes `csr_layers`.
+        """
         from mast_edge.native._core import AgentCell, AgentModel
 
         spec = artifact.contract.spec
+        chosen = csr_layers(artifact.layers) if sparse is None else sparse
         self._cell_type = AgentCell
         self._native = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
         for name, layer in artifact.layers.items():
-            add_layer(self._native, name, layer, runs_sparse(layer))
-        kernels = ", ".join(
-            f"{name} {'csr' if runs_sparse(layer) else 'dense'}" for name, layer in artifact.layers.items()
-        )
+            add_layer(self._native, name, layer, name in chosen)
+        kernels = ", ".join(f"{name} {'csr' if name in chosen else 'dense'}" for name in artifact.layers)
         self.contract = artifact.contract
         self.sha256 = artifact.sha256
         self.provenance: dict[str, Any] = artifact.metadata["provenance"]

@@ -12,6 +12,7 @@ from mast_edge.dense_agent import Floats
 from mast_edge.errors import ArtifactInconsistent, ArtifactMalformed, MissingExtra, MissingInput
 from mast_edge.runtime.backends.base import Cell, Model, RowsCell, RowsModel
 from mast_edge.runtime.backends.onnx_guard import read_guarded
+from mast_edge.spec import AgentSpec
 
 METADATA_KEY = "mast_edge"
 
@@ -83,21 +84,22 @@ class OnnxBackend:
                 f"{path}: the onnx runtime must be given an exported agent.onnx; got another file. "
                 "Run: mast-edge export --format onnx"
             )
-        data, properties = read_guarded(path)
-        contract, provenance = _metadata(str(path), properties)
+        guarded = read_guarded(path)
+        contract, provenance = _metadata(str(path), guarded.properties)
+        _check_tensors(str(path), guarded.tensors, contract.spec)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(guarded.data, options, providers=["CPUExecutionProvider"])
         except (RuntimeError, ValueError) as problem:
             raise ArtifactMalformed(
                 f"{path}: model must be one that onnxruntime loads; "
                 f"got {str(problem).splitlines()[0]}. Export again."
             ) from problem
         _check_signature(str(path), session, contract)
-        return OnnxModel(session, onnxruntime, contract, hashlib.sha256(data).hexdigest(), provenance)
+        return OnnxModel(session, onnxruntime, contract, hashlib.sha256(guarded.data).hexdigest(), provenance)
 
 
 def _metadata(who: str, properties: dict[str, str]) -> tuple[AgentContract, dict[str, Any]]:
@@ -107,6 +109,25 @@ def _metadata(who: str, properties: dict[str, str]) -> tuple[AgentContract, dict
     if not isinstance(provenance, dict):
         raise ArtifactMalformed(f"{who}: provenance must be an object; got another type. Export again.")
     return contract, provenance
+
+
+def _check_tensors(who: str, found: dict[str, tuple[int, ...]], spec: AgentSpec) -> None:
+    h, a = spec.hidden_dim, spec.n_actions
+    expected: dict[str, tuple[int, ...]] = {
+        "fc1.weight": (h, spec.input_dim),
+        "fc1.bias": (h,),
+        "gru.W": (1, 3 * h, h),
+        "gru.R": (1, 3 * h, h),
+        "gru.B": (1, 6 * h),
+        "fc2.weight": (a, h),
+        "fc2.bias": (a,),
+        "sequence_axis": (1,),
+    }
+    if found != expected:
+        odd = sorted(dict(found.items() ^ expected.items()))
+        raise ArtifactInconsistent(
+            f"{who}: tensors must have the shapes of its contract; got a difference in {odd}. Export again."
+        )
 
 
 def _check_signature(who: str, session: Any, contract: AgentContract) -> None:

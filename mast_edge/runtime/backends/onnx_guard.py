@@ -9,6 +9,7 @@ Source: parity_and_safety.md section 6, "ONNX input".
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +36,26 @@ _ITEM_BYTES = {1: 4, 7: 8}
 Value = int | bytes
 
 
-def read_guarded(path: Path) -> tuple[bytes, dict[str, str]]:
+@dataclass(frozen=True, slots=True)
+class GuardedModel:
+    """A model file that passed.
+
+    Attributes:
+        data: the bytes checked, to be handed on as they are.
+        properties: metadata, not yet parsed.
+        tensors: shape of each stored tensor.
+    """
+
+    data: bytes
+    properties: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+def read_guarded(path: Path) -> GuardedModel:
     """Reads a model file and checks it.
 
     Args:
         path: `agent.onnx`.
-
-    Returns:
-        The bytes checked, to be handed on as they are, and the metadata properties.
 
     Raises:
         MissingInput: no such file.
@@ -60,8 +73,9 @@ def read_guarded(path: Path) -> tuple[bytes, dict[str, str]]:
         raise ArtifactTooLarge(
             f"{path}: file must be at most {MAX_BYTES} bytes; got more. Is it an exported agent?"
         )
+    model = GuardedModel(data)
     try:
-        return data, _model(data)
+        _walk(model)
     except (_Refused, UnicodeDecodeError) as problem:
         raise ArtifactMalformed(
             f"{path}: model must be one that mast-edge exported; got {problem}. "
@@ -71,6 +85,7 @@ def read_guarded(path: Path) -> tuple[bytes, dict[str, str]]:
         raise ArtifactValue(
             f"{path}: {problem} must be finite; got values that are not. Export again."
         ) from problem
+    return model
 
 
 class _Refused(ValueError):
@@ -81,13 +96,12 @@ class _NotFinite(ValueError):
     """The name of the tensor."""
 
 
-def _model(data: bytes) -> dict[str, str]:
-    properties: dict[str, str] = {}
+def _walk(model: GuardedModel) -> None:
     graphs = opsets = 0
-    for name, value in _fields(data, _MODEL, "model"):
+    for name, value in _fields(model.data, _MODEL, "model"):
         if name == "graph":
             graphs += 1
-            _graph(_as_bytes(value))
+            _graph(model, _as_bytes(value))
         elif name == "opset_import":
             opsets += 1
             found = dict(_fields(_as_bytes(value), _OPSET, "opset"))
@@ -96,22 +110,21 @@ def _model(data: bytes) -> dict[str, str]:
         elif name == "metadata_props":
             entry = dict(_fields(_as_bytes(value), _ENTRY, "metadata"))
             key = _as_bytes(entry.get("key", b"")).decode()
-            if key in properties:
+            if key in model.properties:
                 raise _Refused(f"metadata {key:.40} given twice")
-            properties[key] = _as_bytes(entry.get("value", b"")).decode()
+            model.properties[key] = _as_bytes(entry.get("value", b"")).decode()
     if graphs != 1 or opsets != 1:
         raise _Refused(f"{graphs} graphs and {opsets} opsets")
-    return properties
 
 
-def _graph(data: bytes) -> None:
+def _graph(model: GuardedModel, data: bytes) -> None:
     nodes = 0
     for name, value in _fields(data, _GRAPH, "graph"):
         if name == "node":
             nodes += 1
             _node(_as_bytes(value))
         elif name == "initializer":
-            _tensor(_as_bytes(value))
+            _tensor(model, _as_bytes(value))
     if not 1 <= nodes <= _MAX_NODES:
         raise _Refused(f"{nodes} nodes")
 
@@ -130,7 +143,7 @@ def _node(data: bytes) -> None:
         raise _Refused(f"the operator {operator!r:.60}")
 
 
-def _tensor(data: bytes) -> None:
+def _tensor(model: GuardedModel, data: bytes) -> None:
     dims: list[int] = []
     found: dict[str, Value] = {}
     for name, value in _fields(data, _TENSOR, "tensor"):
@@ -139,12 +152,16 @@ def _tensor(data: bytes) -> None:
         else:
             found[name] = value
     raw = _as_bytes(found.get("raw_data", b""))
+    title = _as_bytes(found.get("name", b"")).decode()
     kind = found.get("data_type")
     width = _ITEM_BYTES.get(kind, 0) if isinstance(kind, int) else 0
     if width == 0 or len(dims) > 4 or math.prod(dims) * width != len(raw):
         raise _Refused(f"a tensor of type {kind!s:.20} and shape {dims!s:.60}")
     if width == 4 and not np.isfinite(np.frombuffer(raw, "<f4")).all():
-        raise _NotFinite(_as_bytes(found.get("name", b"")).decode())
+        raise _NotFinite(title)
+    if title in model.tensors:
+        raise _Refused(f"tensor {title:.40} given twice")
+    model.tensors[title] = tuple(dims)
 
 
 def _fields(data: bytes, known: dict[int, str], what: str) -> Iterator[tuple[str, Value]]:
