@@ -1,9 +1,9 @@
 """How many environment steps the embedded simulator plays per second of processor time.
 
-Run: `python benchmarks/env.py [--map 3m]... [--rounds N]`. One core, a batch of 32 battles, with observations,
-state and available actions, played by uniformly random legal actions, episodes reset as they end. Counted: the calls
-of `Skirmish.step` and `Skirmish.reset`, by process CPU time. Not counted: choosing the random actions. Maps are
-measured in interleaved chunks; the number is the median chunk.
+Run: `python benchmarks/env.py [--map 3m]... [--rounds N] [--json]`. One core, a batch of 32 battles, with
+observations, state and available actions, played by uniformly random legal actions, episodes reset as they
+end. Counted: the calls of `Skirmish.step` and `Skirmish.reset`, by process CPU time. Not counted: choosing the
+random actions. Maps are measured in interleaved chunks; the number is the median chunk.
 """
 
 import argparse

@@ -42,7 +42,7 @@ class UnitKind:
     def __init__(self) -> None: ...
 
 class World:
-    """What is fixed for all battles of a map: unit kinds, spawn groups, walls, the enemies' goal (world.hpp)."""
+    """What is fixed for all battles of a map: unit kinds, spawn groups, walls, enemies' goal (world.hpp)."""
 
     kinds: list[UnitKind]
     agent_kind_order: list[int]
@@ -127,7 +127,7 @@ class Simulator:
     def save(self, out: NDArray[np.uint8]) -> None: ...
     def restore(self, blocks: NDArray[np.uint8]) -> None: ...
     def units(self, out: NDArray[np.float64]) -> None:
-        """(E, units, 12): x, y, health, shield, energy, cooldown, kind, alive, order, target, goal x, goal y."""
+        """(E, units, 12): x, y, health, shield, energy, cooldown, kind, alive, order, target, goal x, y."""
 
     def counters(self, out: NDArray[np.int64]) -> None:
         """(E, 7): episodes begun, step, loop, over, battles won, battles finished, timeouts."""
