@@ -23,9 +23,16 @@ CONFIG = "configs/qmix_3m_quick.yaml"
 FORMATS = ("csr", "onnx")
 MAST = Task("MAST 90 %", CONFIG)
 VERDICT_COLUMNS = (
-    "runtime", "judged against", "win rate", "reference", "difference, 90 %", "pairs", "same actions", "act()",
+    "runtime",
+    "judged against",
+    "win rate",
+    "reference",
+    "difference, 90 %",
+    "pairs",
+    "same actions",
+    "act()",
     "verdict",
-)  # fmt: skip
+)
 DENSE = Task("dense", CONFIG, ("method=dense",))
 
 

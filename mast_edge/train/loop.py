@@ -1,4 +1,4 @@
-"""`train`: a config becomes a run folder. It resumes its own run and loses one checkpoint interval at most."""
+"""`train`: a config becomes a run folder, which resumes itself and never loses more than one interval."""
 
 import signal
 import time

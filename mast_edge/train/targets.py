@@ -29,7 +29,8 @@ def max_target(target: Tensor, avail: Tensor) -> Tensor:
 def soft_mellowmax(target: Tensor, avail: Tensor, alpha: float, omega: float) -> Tensor:
     """(1/omega) log sum_u softmax(alpha Q)_u exp(omega Q_u) over the available actions.
 
-    Source: paper equation 3, in the two-log-sum-exp form that cannot overflow; alpha = 0 is mellowmax (equation 4).
+    Source: paper equation 3, in the two-log-sum-exp form that cannot overflow; alpha = 0 is mellowmax
+    (equation 4).
 
     Args:
         target: (..., A) utilities.
@@ -48,13 +49,13 @@ def td_lambda(
 ) -> Tensor:
     """TD(lambda) returns G_t = r_t + gamma (1 - term_t) ((1 - lambda) V_{t+1} + lambda G_{t+1}).
 
-    Each episode's recursion starts at its own end with G_L = V_L. With d_t = r_t + gamma (1 - term_t) V_{t+1} - V_t
-    the recursion unrolls to G_{t} - V_{t} = sum_{k >= t} (gamma lambda)^(k-t) d_k, one triangular product; an episode
+    Each episode's recursion starts at its own end with G_L = V_L. With d_t = r_t + gamma (1 - term_t) V_{t+1}
+    - V_t it unrolls to G_t - V_t = sum_{k >= t} (gamma lambda)^(k-t) d_k, one triangular product; an episode
     terminates on its last transition only, so no factor (1 - term) is met on the way.
 
     Source: paper section 4.2; algorithms.md 4.4.
-    Deviation: PyMARL's build_td_lambda_targets lets the value of padding leak into episodes that are cut before
-    the batch's longest; this form does not.
+    Deviation: PyMARL's build_td_lambda_targets lets the value of padding leak into episodes that are cut
+    before the batch's longest; this form does not.
 
     Args:
         reward, terminated, mask: (B, T) floats; mask is 1 for t < L_b.

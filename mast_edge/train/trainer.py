@@ -29,7 +29,7 @@ EVALUATION_SEED = 2**30
 
 
 def random_streams(seed: int) -> dict[str, np.random.Generator]:
-    """Independent named generators, so that methods with the same seed share initial weights and exploration."""
+    """Independent named generators: methods with the same seed share initial weights and exploration."""
     return {n: np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(n.encode())])) for n in STREAMS}
 
 
@@ -137,7 +137,7 @@ class Trainer:
         return self.counters.t_env >= self.counters.evaluations * self.config.evaluation.interval
 
     def iterate(self) -> None:
-        """Plays one episode per environment, stores them, and makes `updates_per_episode` updates for each."""
+        """Plays one episode per environment, stores it, and makes `updates_per_episode` updates for each."""
         started = time.perf_counter()
         self.actor.load(self.learner.online.numpy("agent"))
         rollout = play_episodes(self.env, self.actor, self.epsilon, self.streams["acting"])
