@@ -64,12 +64,11 @@ def train(
     mast-edge train configs/qmix_3m.yaml --set t_max=300_000 --seed 2
     mast-edge train configs/qmix_3m.yaml --set method=dense --json
     """
-    from mast_edge.config import load_config, run_name
+    from mast_edge.config import load_config
     from mast_edge.console import TrainingDisplay, pairs_table
 
     chosen = load_config(config, [*overrides, *([f"seed={seed}"] if seed is not None else [])])
     train_run = stage("mast_edge.train.loop", "train")
-    remark(quiet, f"run {run_name(chosen)}")
     with TrainingDisplay(quiet) as display:
         result = train_run(chosen, device=device, learner=learner, fresh=fresh, progress=display)
     facts = {

@@ -83,6 +83,8 @@ class TrainingState(Protocol):
     """Where a run stands (`mast_edge.train.loop.Progress`)."""
 
     @property
+    def run(self) -> str: ...
+    @property
     def t_env(self) -> int: ...
     @property
     def t_max(self) -> int: ...
@@ -136,6 +138,7 @@ class TrainingDisplay:
             transient=True,
         )
         self._task: TaskID | None = None
+        self._named = False
         self._next_line = 0.0
 
     def __enter__(self) -> "TrainingDisplay":
@@ -151,6 +154,9 @@ class TrainingDisplay:
         """Shows where the run stands."""
         if self._quiet:
             return
+        if not self._named:
+            self._named = True
+            self._bar.console.print(Text(f"run {state.run}"), soft_wrap=True)
         if self._live:
             if self._task is None:
                 self._task = self._bar.add_task("", total=state.t_max)
