@@ -48,7 +48,9 @@ struct Loop {
     const UnitKind *kind[kMaxUnits];
     const World::Pair *pair[kMaxUnits];    // row of the pair table
     int pursued[kMaxUnits];        // unit that i walks toward, -1 none
-    double step_x[kMaxUnits], step_y[kMaxUnits];
+    int n_walkers = 0;
+    int walker[kMaxUnits];
+    double step_x[kMaxUnits], step_y[kMaxUnits];    // of the walkers
 
     Loop(const World &w, Battle &b) : world(w), battle(b), units(b.units()), crowd(w, b.units()) {
         for (int i = 0; i < w.n_units(); ++i) {
@@ -158,6 +160,7 @@ void walk(Loop &loop, int i, double dx, double dy) {
     const double share = sq > speed * speed ? speed / std::sqrt(sq) : 1.0;
     loop.step_x[i] = quantise(dx * share);
     loop.step_y[i] = quantise(dy * share);
+    loop.walker[loop.n_walkers++] = i;
     loop.crowd.mobility[i] = speed > 0.0 ? kMoving : kStanding;
 }
 
@@ -181,7 +184,6 @@ void walk_to_goal(Loop &loop, int i) {
 // looks at other units only as they were when the loop began.
 void act(Loop &loop, int i) {
     Unit &unit = loop.units[i];
-    loop.step_x[i] = loop.step_y[i] = 0.0;
     loop.pursued[i] = -1;
     loop.crowd.mobility[i] = kStanding;
     if (unit.cooldown > 0.0) unit.cooldown -= 1.0;
@@ -246,8 +248,9 @@ void settle(Loop &loop) {
         anyone_died = true;
     }
     if (!anyone_died) return;
-    for (int i = 0; i < loop.world.n_units(); ++i) {
-        if (!loop.units[i].alive || loop.pursued[i] < 0 || loop.units[loop.pursued[i]].alive) continue;
+    for (int w = 0; w < loop.n_walkers; ++w) {
+        const int i = loop.walker[w];
+        if (loop.units[i].alive && (loop.pursued[i] < 0 || loop.units[loop.pursued[i]].alive)) continue;
         loop.step_x[i] = loop.step_y[i] = 0.0;
         loop.crowd.mobility[i] = kStanding;
     }
@@ -269,13 +272,14 @@ void regenerate(const Loop &loop) {
 
 static void play_loop(Loop &loop) {
     const int n = loop.world.n_units();
-    loop.n_hits = 0;
+    loop.n_hits = loop.n_walkers = 0;
     for (int i = 0; i < n; ++i)
         if (loop.units[i].alive) act(loop, i);
     if (loop.n_hits > 0) settle(loop);
-    for (int i = 0; i < n; ++i)
-        if (loop.units[i].alive && (loop.step_x[i] != 0.0 || loop.step_y[i] != 0.0))
-            loop.crowd.displace(i, loop.step_x[i], loop.step_y[i]);
+    for (int w = 0; w < loop.n_walkers; ++w) {
+        const int i = loop.walker[w];
+        if (loop.units[i].alive) loop.crowd.displace(i, loop.step_x[i], loop.step_y[i]);
+    }
     loop.crowd.note_walk();
     if (loop.crowd.push_apart()) loop.crowd.push_apart();
     if (loop.world.any_regenerates) regenerate(loop);

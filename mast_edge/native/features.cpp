@@ -22,13 +22,8 @@ Fractions fractions_of(const Interface &face, const Unit *units) {
     return f;
 }
 
-float *zeros(float *out, int n) {
-    std::fill(out, out + n, 0.0f);
-    return out + n;
-}
-
+// Obs and state are cleared before they are written: zeros are skipped.
 float *one_hot(float *out, int n, int at) {
-    std::fill(out, out + n, 0.0f);
     if (at >= 0) out[at] = 1.0f;
     return out + n;
 }
@@ -69,7 +64,7 @@ struct RowWriter {
     float *write(const Unit &own, const Unit &other, int j, float first, float *out) const {
         const double dx = other.x - own.x, dy = other.y - own.y;
         const double sq = dx * dx + dy * dy;
-        if (!other.alive || !(sq < kSight * kSight)) return zeros(out, width);
+        if (!other.alive || !(sq < kSight * kSight)) return out + width;
         *out++ = first;
         *out++ = static_cast<float>(std::sqrt(sq) / kSight);
         *out++ = static_cast<float>(dx / kSight);
@@ -88,7 +83,6 @@ void write_agent_obs(const Interface &face, const Unit *units, const Fractions &
     const float progress = static_cast<float>(static_cast<double>(step) / face.limit);
     const Unit &own = units[i];
     if (!own.alive) {
-        zeros(out, face.obs_dim);
         if (face.obs_timestep_number) end[-1] = progress;
         return;
     }
@@ -114,7 +108,7 @@ void write_agent_obs(const Interface &face, const Unit *units, const Fractions &
     }
     if (face.type_bits) out = one_hot(out, face.type_bits, face.units[i].type_slot);
     if (face.obs_timestep_number) {    // SMAC declares one slot, leaves it 0 and appends another (smac.md 4)
-        *out++ = 0.0f;
+        ++out;
         *out = progress;
     }
 }
@@ -123,7 +117,7 @@ float *write_state_row(const Interface &face, const Unit *units, const Fractions
     const bool agent = i < face.n_agents;
     const bool shields = agent ? face.ally_shields : face.enemy_shields;
     const Unit &unit = units[i];
-    if (!unit.alive) return zeros(out, (agent ? 4 : 3) + shields + face.type_bits);
+    if (!unit.alive) return out + (agent ? 4 : 3) + shields + face.type_bits;
     *out++ = static_cast<float>(fractions.health[i]);
     if (agent)
         *out++ = static_cast<float>(face.heals(i) ? unit.energy / 200.0
@@ -138,6 +132,7 @@ float *write_state_row(const Interface &face, const Unit *units, const Fractions
 
 void write_obs(const Interface &face, const Unit *units, const std::uint8_t *avail, int step, float *obs) {
     const Fractions fractions = fractions_of(face, units);
+    std::fill(obs, obs + face.n_agents * face.obs_dim, 0.0f);
     for (int i = 0; i < face.n_agents; ++i)
         write_agent_obs(face, units, fractions, avail + i * face.n_actions, step, i, obs + i * face.obs_dim);
 }
@@ -148,6 +143,7 @@ void write_state(const Interface &face, const Unit *units, int step, const float
         return;
     }
     const Fractions fractions = fractions_of(face, units);
+    std::fill(state, state + face.state_dim, 0.0f);
     for (int i = 0; i < face.n_units(); ++i) state = write_state_row(face, units, fractions, i, state);
     if (face.state_last_action)
         for (int i = 0; i < face.n_agents; ++i) state = one_hot(state, face.n_actions, units[i].last_action);
