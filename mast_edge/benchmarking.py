@@ -10,7 +10,11 @@ from mast_edge.errors import MissingInput, UsageError
 from mast_edge.registry import nearest
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "benchmarks"
-SUITES = {"env": "env:benchmark_env", "runtime": "act:benchmark_act"}
+SUITES = {
+    "env": "env:benchmark_env",
+    "learner": "update:benchmark_update",
+    "runtime": "act:benchmark_act",
+}
 """Suite -> script in `SCRIPTS`, and its function that returns a `mast-edge/benchmark/1` object."""
 
 

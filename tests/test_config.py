@@ -60,7 +60,7 @@ def test_defaults_are_the_papers() -> None:
         "replay": {"capacity": 5000, "online_capacity": 128, "batch_size": 32, "online_share": 12},
         "optim": {"lr": 5e-4, "alpha": 0.99, "eps": 1e-5, "clip_norm": 10.0},
         "exploration": {"start": 1.0, "end": 0.05, "anneal_steps": 50_000},
-        "rollout": {"n_envs": 1},
+        "rollout": {"n_envs": 1, "updates_per_episode": 1},
         "evaluation": {"interval": 10_000, "episodes": 32},
         "checkpoint": {"interval_seconds": 60.0, "keep": 3},
     }

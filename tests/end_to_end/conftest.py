@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,11 +38,11 @@ def mast_edge_in(folder: Path) -> Command:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one finished short MAST run and one dense run."""
     folder = tmp_path_factory.mktemp("trained")
     call = mast_edge_in(folder)
     for method in ("dense", "mast"):
         done = call("train", str(CONFIG), *SHORT, "--set", f"method={method}", "--json")
         assert done.returncode == 0, done.stderr
-    yield folder
+    return folder

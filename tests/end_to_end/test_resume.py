@@ -12,10 +12,14 @@ import pytest
 
 from tests.end_to_end.conftest import CONFIG, environment, mast_edge_in
 
-ARGUMENTS = [
-    "train", str(CONFIG), "--set", "t_max=2600", "--set", "sparsity=0.9", "--set", "checkpoint.interval_seconds=0",
-    "--set", "topology.interval=10", "--set", "target.update_interval=10", "--json",
-]  # fmt: skip
+SETTINGS = (
+    "t_max=2600",
+    "sparsity=0.9",
+    "checkpoint.interval_seconds=0",
+    "topology.interval=10",
+    "target.update_interval=10",
+)
+ARGUMENTS = ["train", str(CONFIG), *(part for s in SETTINGS for part in ("--set", s)), "--json"]
 
 
 def _bytes_of(folder: Path) -> dict[str, bytes]:
