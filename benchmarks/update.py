@@ -71,8 +71,8 @@ def benchmark_update(rounds: int = 15) -> dict[str, Any]:
     """Interleaved measurement of every method and recurrence.
 
     Returns:
-        A `mast-edge/benchmark/1` object; the case `3m` has dense masks, `3m@95` MAST's. Sparse weights are zeros
-        in dense matrices here: the ratio between the two methods is no gain from sparsity.
+        A `mast-edge/benchmark/1` object; the case `3m` has dense masks, `3m@95` MAST's. Sparse weights are
+        zeros in dense matrices here: the ratio between the two methods is no gain from sparsity.
     """
     torch.set_num_threads(1)
     recurrences = {"torch_native_gru": gru, "torch": functools.partial(gru, native=False)}
@@ -124,14 +124,12 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(result))
         return
-    print(
-        f"32 battles of 3m, {result['host']['transitions']} transitions, longest {result['host']['longest_episode']}"
-    )
+    host = result["host"]
+    print(f"32 battles of 3m, {host['transitions']} transitions, longest {host['longest_episode']}")
     for row in result["rows"]:
         ratios = ", ".join(f"{x:.2f}x {peer}" for peer, x in row["ratios"].items())
-        print(
-            f"{row['case']:6} {row['name']:17} {row['value']:6.1f} ms   {ratios}   floor {row['floor']:.1f} ms"
-        )
+        measured = f"{row['case']:6} {row['name']:17} {row['value']:6.1f} ms"
+        print(f"{measured}   {ratios}   floor {row['floor']:.1f} ms")
 
 
 if __name__ == "__main__":
