@@ -13,6 +13,7 @@ from rich.table import Table
 
 from mast_edge.console import EpisodeDisplay, console_on
 from mast_edge.errors import MastEdgeError
+from mast_edge.experiments.plots import plot_win_rates
 from mast_edge.experiments.sweep import Task, train_together
 from mast_edge.export import export_run
 from mast_edge.runs import find_run, point_latest, runs_root
@@ -75,6 +76,8 @@ def demo(console: Console, out: Console) -> None:
                         on_progress=lambda at: display(at.done, at.total, at.wins),
                     )
                 )
+    picture = runs_root() / "demo.png"
+    plot_win_rates([("dense QMIX", find_run(dense["run"])), ("MAST-QMIX, 90 % sparse", run)], picture)
     out.print(_verdict_table(verdicts))
     out.print(_file_table(exported, mast, dense))
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
@@ -115,6 +118,7 @@ def _file_table(exported: dict[str, Any], mast: dict[str, Any], dense: dict[str,
     for label, result in (("MAST run", mast), ("dense run", dense)):
         rate = "-" if result["win_rate"] is None else f"{100 * result['win_rate']:.1f} % in training"
         table.add_row(label, shown_path(runs_root() / result["run"]), rate)
+    table.add_row("learning curves", shown_path(runs_root() / "demo.png"), "")
     return table
 
 
