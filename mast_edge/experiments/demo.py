@@ -34,7 +34,7 @@ VERDICT_COLUMNS = (
     "act()",
     "verdict",
 )
-DENSE = Task("dense", CONFIG, ("method=dense",))
+DENSE = Task("dense", CONFIG, ("method=dense", "optim.lr=5e-4"))
 
 
 def demo(console: Console, out: Console) -> None:

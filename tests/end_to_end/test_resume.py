@@ -13,9 +13,9 @@ import pytest
 from tests.end_to_end.conftest import CONFIG, environment, mast_edge_in
 
 SETTINGS = (
-    "t_max=2600",
+    "t_max=2000",
     "sparsity=0.9",
-    "checkpoint.interval_seconds=0",
+    "checkpoint.interval_seconds=0.1",
     "topology.interval=10",
     "target.update_interval=10",
 )
@@ -55,28 +55,25 @@ def _interrupt(folder: Path, how: signal.Signals, at_t_env: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("straight")
     assert mast_edge_in(folder)(*ARGUMENTS).returncode == 0
-    return _bytes_of(folder)
+    return folder
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_resumed_runs_end_with_the_same_bytes(tmp_path: Path, straight: dict[str, bytes], how) -> None:
-    _interrupt(tmp_path, how, at_t_env=700)
-    _interrupt(tmp_path, how, at_t_env=1800)
+def test_resumed_runs_end_with_the_same_bytes(tmp_path: Path, straight: Path, how) -> None:
+    _interrupt(tmp_path, how, at_t_env=950)
+    _interrupt(tmp_path, how, at_t_env=1400)
     done = mast_edge_in(tmp_path)(*ARGUMENTS)
     assert json.loads(done.stdout)["status"] == "complete"
-    resumed = _bytes_of(tmp_path)
-    assert {k: v == straight[k] for k, v in resumed.items()} == dict.fromkeys(straight, True)
+    expected, resumed = _bytes_of(straight), _bytes_of(tmp_path)
+    assert {k: v == expected[k] for k, v in resumed.items()} == dict.fromkeys(expected, True)
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    call = mast_edge_in(tmp_path)
-    first = json.loads(call(*ARGUMENTS).stdout)
-    before = _bytes_of(tmp_path)
-    again = json.loads(call(*ARGUMENTS).stdout)
-    assert (first["t_env"], first["updates"], first["win_rate"]) == (
-        again["t_env"], again["updates"], again["win_rate"],
-    )  # fmt: skip
-    assert _bytes_of(tmp_path) == before
+def test_a_finished_run_is_not_trained_again(straight: Path) -> None:
+    before = _bytes_of(straight)
+    again = json.loads(mast_edge_in(straight)(*ARGUMENTS).stdout)
+    assert again["status"] == "complete"
+    assert again["t_env"] >= 2000
+    assert _bytes_of(straight) == before
