@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Matrices here are small: one thread per process, further cores for further runs.
+export OMP_NUM_THREADS := 1
 
 .PHONY: demo test test-slow check build clean help
 help:            ## this list

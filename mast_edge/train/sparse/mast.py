@@ -24,8 +24,8 @@ class Mast:
         self.rng = rng
 
     def initial(self, shapes: Shapes) -> Topology:
-        """Erdos-Renyi masks of this network."""
-        return random_topology(shapes, self.sparsity, self.rng) if self.sparsity > 0.0 else {}
+        """Erdos-Renyi masks of this network; none at sparsity 0."""
+        return random_topology(shapes, self.sparsity, self.rng)
 
     def due(self, updates: int, progress: float) -> bool:
         """Every `interval` updates until training ends."""
