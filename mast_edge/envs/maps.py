@@ -212,7 +212,7 @@ def native_world(smac: SmacMap, units: Mapping[str, UnitType], spawn_jitter: boo
         raise EnvironmentUnavailable(
             f"skirmish: map must be one of {', '.join(simulated_map_names())}; got '{smac.name}', whose "
             f"units ({', '.join(missing)}) the simulator does not fight yet. "
-            "Use a marine map, or env.backend smac with StarCraft II."
+            "Use a marine map."
         )
     return world_of(smac, units, spawn_jitter)
 
