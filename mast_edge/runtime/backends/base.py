@@ -3,6 +3,7 @@
 A model is immutable and may be shared by threads; a cell, one agent's private state, may not.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -144,7 +145,7 @@ class RowsCell:
         return self._row
 
 
-class RowsModel:
+class RowsModel(ABC):
     """Base of the models written in terms of assembled rows."""
 
     def __init__(
@@ -156,9 +157,9 @@ class RowsModel:
         self.provenance = provenance
         self.path_taken = path_taken
 
+    @abstractmethod
     def step_rows(self, rows: Floats, hidden: Floats) -> tuple[Floats, Floats]:
         """One step on assembled rows (B, F) and hidden (B, H) -> q (B, A), next hidden; both new arrays."""
-        raise NotImplementedError
 
     def cell(self, agent_id: int) -> Cell:
         """See `Model`."""
