@@ -146,6 +146,8 @@ class _Session:
             raise
         status = "complete" if trainer.done and not trainer.evaluation_due else "interrupted"
         self._checkpoint(status)
+        if status == "complete":
+            self.journal.prune(self.trainer.replay.stored)  # nothing is trained on it any more
         self._show(force=True)
         return self._result(status)
 

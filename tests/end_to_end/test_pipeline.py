@@ -26,6 +26,7 @@ def test_train_leaves_a_run(trained: Path) -> None:
     assert list((run / "tb").glob("events.*"))
     agent = load_file(run / "checkpoints" / manifest["checkpoint"] / "agent.safetensors")
     assert int(np.count_nonzero(agent["fc1.weight"])) <= 428 == int(agent["fc1.mask"].sum())
+    assert not list((run / "replay").iterdir())
     assert not any(path.suffix in (".pt", ".pkl", ".pth") for path in run.rglob("*"))
 
 
