@@ -92,7 +92,7 @@ void fill_vitals(const World &world, Unit &unit) {
     unit.previous_vitals = unit.health + unit.shield;
     unit.goal_distance = 1e9;
     unit.damaged_loop = -1000000;
-    unit.target = unit.hurt_by = unit.second_hit_target = unit.last_action = -1;
+    unit.target = unit.hurt_by = unit.second_hit_target = unit.last_action = unit.heuristic_target = -1;
     unit.winding = -1;
     unit.order = OrderKind::stand;
     unit.alive = true;

@@ -33,6 +33,7 @@ struct Unit {
     std::int16_t hurt_by;             // first source of damage in the last loop, -1 none
     std::int16_t second_hit_target;   // of a weapon whose hits come apart
     std::int16_t last_action;         // -1 before the first step
+    std::int16_t heuristic_target;    // unit that an agent's built-in heuristic holds on to, -1 none
     std::int8_t winding;              // loops until the weapon fires, -1 not winding up
     std::uint8_t backswing;           // loops to stand after firing
     std::uint8_t second_hit_loops;    // until the delayed hit lands, 0 none

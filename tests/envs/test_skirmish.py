@@ -251,8 +251,6 @@ def test_unknown_and_unavailable() -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(EnvironmentUnavailable, match=r"'2m_vs_1z', whose units \(zealot\)"):
         Skirmish("2m_vs_1z")
-    with pytest.raises(EnvironmentUnavailable, match="heuristic_ai must be False"):
-        Skirmish("3m", heuristic_ai=True)
     with pytest.raises(ConfigError, match="profile must be one of liberty, void; got 'vood'"):
         Skirmish("3m", profile="vood")
     with pytest.raises(ConfigError, match="n_envs must be at least 1"):
