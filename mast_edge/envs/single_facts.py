@@ -30,6 +30,7 @@ class SmacFacts:
 
     Attributes:
         n_agents, n_enemies, n_actions, episode_limit: sizes of the map.
+        ally_types, enemy_types: name of the unit type per index.
         max_distance_x, max_distance_y, map_x, map_y: extent of the playable area and of the map.
         pathing_grid: (32, 32) bool indexed [x, y], where ground units may be.
         terrain_height: (32, 32) float64 indexed [x, y], 0 to 1.
@@ -54,6 +55,7 @@ class SmacFacts:
         self.options, self.profile, self.map_name = options, profile, map_name
         self._features = Features(smac, options)
         self._spec = env_spec(map_name, options)
+        self.ally_types, self.enemy_types = smac.ally_types, smac.enemy_types
         self.n_agents, self.n_enemies = len(smac.ally_types), len(smac.enemy_types)
         self.episode_limit, self.map_type, self.unit_type_bits = smac.limit, smac.map_type, smac.type_bits
         self._agent_race, self._bot_race = smac.ally_race, smac.enemy_race
