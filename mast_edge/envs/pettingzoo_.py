@@ -35,8 +35,8 @@ LONGEST_DELAY = 2
 class SkirmishParallelEnv(ParallelEnv[str, Observation, int], EzPickle):
     """One battle after another, every agent acting at once.
 
-    Agents are named by type and number: `marine_0`, `marine_1`, ... An action a means SMAC's action a + 1:
-    stop, north, south, east, west, then one per target. An observation is a dict of `observation` (O,) float32
+    Agents are named by type and number: `marine_0`, `marine_1` ... Action a means SMAC's action a + 1: stop,
+    north, south, east, west, then one per target. An observation is a dict of `observation` (O,) float32
     and `action_mask` (n_actions - 1,) int8. All agents get the team's reward.
 
     An agent that dies is terminated in that step and leaves `agents`, as in SMAC's wrapper. When the battle

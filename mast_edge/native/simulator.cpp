@@ -138,7 +138,8 @@ static bool is_sound(const World &world, const Interface &face, const Battle &b,
             !in_battle(unit.second_hit_target) || unit.last_action < -1 || unit.last_action >= face.n_actions ||
             !is_sound_choice(face, i, unit.heuristic_target))
             return false;
-        if ((unit.order == OrderKind::attack && unit.target < 0) || unit.order >= OrderKind::heal ||
+        const bool ordered = unit.order == OrderKind::attack || unit.order == OrderKind::heal;
+        if ((ordered && unit.target < 0) || unit.order > OrderKind::heal ||
             (unit.second_hit_loops > 0 && unit.second_hit_target < 0))
             return false;
         if (!(unit.x >= 0 && unit.x < kMapSize && unit.y >= 0 && unit.y < kMapSize)) return false;
