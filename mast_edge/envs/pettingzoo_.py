@@ -77,7 +77,6 @@ class SkirmishParallelEnv(ParallelEnv[str, Observation, int], EzPickle):
 
         Raises:
             ConfigError: unknown map or option, or a value out of range.
-            EnvironmentUnavailable: the map needs what the simulator does not have yet.
         """
         settings = {"max_cycles": max_cycles, "render_mode": render_mode, "illegal_actions": illegal_actions}
         EzPickle.__init__(self, map_name, **settings, **options)

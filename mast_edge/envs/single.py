@@ -86,7 +86,6 @@ class StarCraft2Env(SmacFacts):
 
         Raises:
             ConfigError: unknown map, option or profile, or a value out of range.
-            EnvironmentUnavailable: the map needs what the simulator does not have yet.
         """
         given = dict(locals())
         options = {field.name: given[field.name] for field in fields(SmacOptions)}

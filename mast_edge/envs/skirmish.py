@@ -32,7 +32,7 @@ UNIT_DTYPE = np.dtype(
 """One unit: position in map units, vitals, cooldown in loops, index into `unit_names`, alive, order (index
 into `ORDERS`), target (unit number, agents first; -1 none), and the point of a move or attack-move."""
 
-ORDERS = ("stand", "move", "attack", "attack-move")
+ORDERS = ("stand", "move", "attack", "attack-move", "heal")
 
 
 class Skirmish:
@@ -71,7 +71,6 @@ class Skirmish:
 
         Raises:
             ConfigError: unknown map, option or profile, or a value out of range.
-            EnvironmentUnavailable: the map needs what the simulator does not have yet.
         """
         if n_envs < 1:
             raise ConfigError(f"skirmish: n_envs must be at least 1; got {n_envs}.")

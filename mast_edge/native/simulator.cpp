@@ -9,7 +9,7 @@
 
 namespace mast {
 
-constexpr std::uint32_t kFormat = 0x534B3032;    // changes whenever the layout of Battle or Unit does
+constexpr std::uint32_t kFormat = 0x534B3033;    // changes whenever the layout of Battle or Unit does
 
 Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul)
     : world_(std::move(world)), face_(std::move(face)), n_envs_(n_envs), step_mul_(step_mul) {
@@ -100,7 +100,8 @@ void Simulator::play(Battle &b, std::int64_t *actions) const {
         orders[i] = order_of(face_, units, i, actions[i]);
     }
     for (int i = 0; i < face_.n_agents; ++i) {
-        if (units[i].alive && actions[i] != 0) give_order(units[i], orders[i]);
+        // Alive, no-op is the heuristic without a target: whatever the unit was doing goes on.
+        if (actions[i] != 0) give_order(world_, b, i, orders[i]);
     }
     advance(world_, b, step_mul_);
 }
@@ -135,12 +136,13 @@ static bool is_sound(const World &world, const Interface &face, const Battle &b,
     for (int i = 0; i < n; ++i) {
         const Unit &unit = units[i];
         if (unit.kind >= world.kinds.size() || !in_battle(unit.target) || !in_battle(unit.hurt_by) ||
-            !in_battle(unit.second_hit_target) || unit.last_action < -1 || unit.last_action >= face.n_actions ||
-            !is_sound_choice(face, i, unit.heuristic_target))
+            !in_battle(unit.pending_target) || !in_battle(unit.goal_unit) || unit.last_action < -1 ||
+            unit.last_action >= face.n_actions || !is_sound_choice(face, i, unit.heuristic_target))
             return false;
         const bool ordered = unit.order == OrderKind::attack || unit.order == OrderKind::heal;
-        if ((ordered && unit.target < 0) || unit.order > OrderKind::heal ||
-            (unit.second_hit_loops > 0 && unit.second_hit_target < 0))
+        if (unit.order > OrderKind::heal || (ordered && unit.target < 0) ||
+            (unit.order == OrderKind::heal && !world.kinds[unit.kind].heals()) ||
+            (unit.pending_loops > 0 && unit.pending_target < 0))
             return false;
         if (!(unit.x >= 0 && unit.x < kMapSize && unit.y >= 0 && unit.y < kMapSize)) return false;
     }

@@ -15,8 +15,9 @@ ORACLE = Path(__file__).parents[1] / "data" / "oracle"
 
 @pytest.mark.parametrize("name", map_names())
 def test_every_entry_has_a_name_on_every_map(name: str) -> None:
-    switches = ("obs_all_health", "obs_own_health", "obs_last_action", "obs_pathing_grid", "obs_terrain_height",
-                "obs_instead_of_state", "obs_timestep_number", "state_timestep_number", "state_last_action")
+    shown = ("all_health", "own_health", "last_action", "pathing_grid", "terrain_height")
+    switches = [f"obs_{what}" for what in (*shown, "instead_of_state", "timestep_number")]
+    switches += ["state_timestep_number", "state_last_action"]
     for chosen in itertools.product((False, True), repeat=len(switches)):
         if name != "3m" and sum(chosen) not in (0, 1, len(switches) - 1, len(switches)):
             continue
@@ -32,9 +33,9 @@ def test_every_entry_has_a_name_on_every_map(name: str) -> None:
 class Meaning:
     """What a named entry must be, from a table of units recorded with SMAC's own vectors."""
 
-    def __init__(self, map_name: str, allies: np.ndarray, enemies: np.ndarray, avail: np.ndarray) -> None:
-        self.smac, self.sides, self.avail = smac_map(map_name), {"ally": allies, "enemy": enemies}, avail
-        self.env_facts = dict(zip(("ally", "enemy"), (self.smac.ally_types, self.smac.enemy_types), strict=True))
+    def __init__(self, name: str, allies: np.ndarray, enemies: np.ndarray, avail: np.ndarray) -> None:
+        self.sides, self.avail = {"ally": allies, "enemy": enemies}, avail
+        self.types = {"ally": smac_map(name).ally_types, "enemy": smac_map(name).enemy_types}
 
     def of(self, agent: int, name: str) -> float | None:
         own = self.sides["ally"][agent]
@@ -50,11 +51,11 @@ class Meaning:
             assert side == "enemy"
             return float(self.avail[agent, action]) if seen else 0.0
         if first == "own":
-            return self._value(own, own, self.env_facts["ally"][agent], rest)
+            return self._value(own, own, self.types["ally"][agent], rest)
         if first not in self.sides:
             return None
         number, _, entry = rest.partition("_")
-        unit, kind = self.sides[first][int(number)], self.env_facts[first][int(number)]
+        unit, kind = self.sides[first][int(number)], self.types[first][int(number)]
         if unit[2] <= 0 or self._distance(own, unit) >= 9 or entry.startswith("last_action"):
             return None if entry.startswith("last_action") else 0.0
         return self._value(own, unit, kind, entry)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mast_edge.envs.maps import simulated_map_names
+from mast_edge.envs.maps import map_names
 from mast_edge.envs.single import StarCraft2Env
 from mast_edge.envs.single_facts import Direction
 from mast_edge.envs.skirmish import Skirmish
@@ -403,7 +403,7 @@ def test_render(capsys: pytest.CaptureFixture[str]) -> None:
     assert env.render("ansi").splitlines() == lines
 
 
-@pytest.mark.parametrize("name", simulated_map_names())
+@pytest.mark.parametrize("name", map_names())
 def test_plays_a_whole_battle_on_every_map(name: str) -> None:
     env = StarCraft2Env(name, seed=1)
     obs, state = env.reset()
