@@ -7,6 +7,7 @@ import pytest
 
 from mast_edge.envs.options import SmacOptions
 from mast_edge.envs.skirmish import Skirmish
+from mast_edge.envs.units import unit_types
 from tests.envs.arena import ATTACK, EAST, NORTH, SOUTH, STOP, WEST, Arena
 
 HEURISTIC = SmacOptions(heuristic_ai=True)
@@ -195,41 +196,54 @@ def test_the_dead_go_on_choosing_and_no_difference_counts_as_south() -> None:
 
 
 class Chooser:
-    """The rules for marines once more, from the units that the environment shows."""
+    """The rules once more, from the units that the environment shows."""
 
-    def __init__(self, restricted: bool) -> None:
+    def __init__(self, env: Skirmish, restricted: bool) -> None:
+        self.n, self.types = len(env.ally_types), [*env.ally_types, *env.enemy_types]
+        self.full = [unit_types()[name]["hp"] for name in self.types]
         self.restricted, self.target = restricted, {}
 
-    def act(self, units: np.ndarray, avail: np.ndarray, n: int) -> list[int]:
-        chosen = []
-        for i in range(n):
-            if i not in self.target or not units["alive"][self.target[i]]:
-                gaps = [
-                    (np.hypot(units["x"][k] - units["x"][i], units["y"][k] - units["y"][i]), k)
-                    for k in range(n, len(units))
-                    if units["alive"][k]
-                ]
-                self.target[i] = min(gaps)[1]
-            k = self.target[i]
-            action = ATTACK + k - n
-            if self.restricted and not avail[i, action]:
-                dx, dy = units["x"][k] - units["x"][i], units["y"][k] - units["y"][i]
-                action = (EAST if dx > 0 else WEST) if abs(dx) > abs(dy) else NORTH if dy > 0 else SOUTH
-            chosen.append(action)
-        return chosen
+    def act(self, units: np.ndarray, avail: np.ndarray) -> list[int]:
+        return [self._act(units, avail[i], i) for i in range(self.n)]
+
+    def _fits(self, units: np.ndarray, i: int, k: int) -> bool:
+        if not units["alive"][k]:
+            return False
+        if self.types[i] == "medivac":
+            return k < self.n and units["health"][k] < self.full[k] and self.types[k] != "medivac"
+        return k >= self.n and (self.types[i], self.types[k]) != ("marauder", "medivac")
+
+    def _act(self, units: np.ndarray, avail: np.ndarray, i: int) -> int:
+        if i not in self.target or not self._fits(units, i, self.target[i]):
+            gaps = [
+                (np.hypot(units["x"][k] - units["x"][i], units["y"][k] - units["y"][i]), k)
+                for k in range(len(units))
+                if self._fits(units, i, k)
+            ]
+            self.target.pop(i, None)
+            if not gaps:
+                return 0
+            self.target[i] = min(gaps)[1]
+        k = self.target[i]
+        action = ATTACK + (k if self.types[i] == "medivac" else k - self.n)
+        if self.restricted and not avail[action]:
+            dx, dy = units["x"][k] - units["x"][i], units["y"][k] - units["y"][i]
+            return (EAST if dx > 0 else WEST) if abs(dx) > abs(dy) else NORTH if dy > 0 else SOUTH
+        return action
 
 
 @pytest.mark.parametrize("restricted", [False, True])
-def test_whole_battles_against_the_rules_and_with_a_snapshot(restricted: bool) -> None:
-    env = Skirmish("8m", 2, seed=5, heuristic_ai=True, heuristic_rest=restricted)
+@pytest.mark.parametrize("name", ["8m", "MMM", "3s5z"])
+def test_whole_battles_against_the_rules_and_with_a_snapshot(name: str, restricted: bool) -> None:
+    env = Skirmish(name, 2, seed=5, heuristic_ai=True, heuristic_rest=restricted)
     env.reset()
-    choosers = [Chooser(restricted), Chooser(restricted)]
-    sent = np.ones((2, 8), dtype=np.int64)
+    choosers = [Chooser(env, restricted), Chooser(env, restricted)]
+    sent = np.ones((2, env.spec.n_agents), dtype=np.int64)
     running = np.ones(2, dtype=np.bool_)
     snapshot, later = None, []
     while running.any():
         units, avail, rows = env.units(), env.avail.copy(), np.flatnonzero(running)
-        expected = {e: choosers[e].act(units[e], avail[e], 8) for e in rows}
+        expected = {e: choosers[e].act(units[e], avail[e]) for e in rows}
         if env.stats()["steps"].max() == 12:
             snapshot = env.snapshot(), running.copy()
         running &= ~env.step(sent, running).terminated
@@ -238,7 +252,7 @@ def test_whole_battles_against_the_rules_and_with_a_snapshot(restricted: bool) -
         later += [env.played.copy()] if snapshot else []
     assert (sent == 1).all()    # the caller's array is left alone
     assert snapshot is not None
-    other = Skirmish("8m", 2, seed=77, heuristic_ai=True, heuristic_rest=restricted)
+    other = Skirmish(name, 2, seed=77, heuristic_ai=True, heuristic_rest=restricted)
     other.restore(snapshot[0])
     running = snapshot[1]
     for played in later:

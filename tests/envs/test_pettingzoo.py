@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mast_edge.envs.maps import map_names
 from mast_edge.envs.single import StarCraft2Env
 from mast_edge.errors import ConfigError, EpisodeNotRunning, IllegalAction
 
@@ -27,7 +28,7 @@ STOP, EAST = 0, 3
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", ["3m", "8m"])
+@pytest.mark.parametrize("name", ["3m", "MMM", "2s3z", "bane_vs_bane"])
 def test_passes_the_parallel_api_test(name: str) -> None:
     parallel_api_test(parallel_env(name), num_cycles=300)
 
@@ -43,7 +44,7 @@ def test_passes_the_seed_state_and_render_tests() -> None:
     render_test(lambda **options: env("3m", **options))
 
 
-@pytest.mark.filterwarnings("ignore:Observation space for each agent probably should be")
+@pytest.mark.filterwarnings("ignore::UserWarning")    # it would rather see plain arrays than a mask
 def test_passes_the_turn_based_api_test() -> None:
     api_test(env("3m", illegal_actions="stop"), num_cycles=100)
 
@@ -64,6 +65,22 @@ def test_agents_observations_and_masks_are_those_of_the_single_environment() -> 
         seen, rewards, *_ = battle.step(dict.fromkeys(battle.agents, EAST))
         reward, _, _ = single.step([EAST + 1] * 5)
         assert set(rewards.values()) == {reward}
+
+
+@pytest.mark.parametrize("name", map_names())
+def test_spaces_hold_on_every_map(name: str) -> None:
+    battle = parallel_env(name, seed=2, heuristic_ai=True)
+    seen, _ = battle.reset()
+    while battle.agents:
+        for agent in seen:
+            assert battle.observation_space(agent).contains(seen[agent]), agent
+        assert battle.state_space.contains(battle.state())
+        seen, *_ = battle.step(dict.fromkeys(battle.agents, STOP))
+
+
+def test_agents_are_named_by_type_and_number() -> None:
+    names = parallel_env("MMM").possible_agents
+    assert names == ["marauder_0", "marauder_1", *[f"marine_{i}" for i in range(7)], "medivac_0"]
 
 
 def test_the_dead_are_terminated_and_leave_and_the_end_terminates_all() -> None:
