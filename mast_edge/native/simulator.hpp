@@ -29,9 +29,13 @@ class Simulator {
     Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul);
 
     void reset(const Views &views);
-    // Throws std::invalid_argument before anything has changed.
-    void step(const std::int64_t *actions, const Views &views, const StepResults &results);
+    // Throws std::invalid_argument before anything has changed. With heuristic_ai, `actions` are overwritten by those
+    // the heuristic took instead.
+    void step(std::int64_t *actions, const Views &views, const StepResults &results);
     void refresh(const Views &views);
+
+    // Fills visible [E * nA * (nA + nE)].
+    void show_visibility(std::uint8_t *visible) const;
 
     std::size_t block_size() const { return stride_; }
     void save(std::uint8_t *out) const;
@@ -45,7 +49,7 @@ class Simulator {
   private:
     Battle &battle(int env);
     void check_actions(int env, const std::int64_t *actions) const;
-    void play(Battle &battle, const std::int64_t *actions) const;
+    void play(Battle &battle, std::int64_t *actions) const;
     void show(int env, const Views &views) const;
 
     World world_;
