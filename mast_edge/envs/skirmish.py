@@ -58,6 +58,7 @@ class Skirmish:
         *,
         seed: int | None = None,
         profile: str = "liberty",
+        threads: int = 1,
         **options: object,
     ) -> None:
         """Creates the battles; nothing can be played before `reset`.
@@ -67,6 +68,7 @@ class Skirmish:
             n_envs: E >= 1.
             seed: 0 <= seed < 2**64; None draws one.
             profile: unit data, `liberty` or `void`.
+            threads: processor cores that share the battles, >= 1; the battles do not depend on it.
             options: see `SmacOptions`.
 
         Raises:
@@ -74,6 +76,8 @@ class Skirmish:
         """
         if n_envs < 1:
             raise ConfigError(f"skirmish: n_envs must be at least 1; got {n_envs}.")
+        if not 1 <= threads <= 256:
+            raise ConfigError(f"skirmish: threads must be in 1..256; got {threads}.")
         if seed is not None and not 0 <= seed < 2**64:
             raise ConfigError(f"skirmish: seed must be in 0..2**64-1; got {seed}.")
         self.options = SmacOptions.of(options)
@@ -89,7 +93,7 @@ class Skirmish:
         self.ally_types, self.enemy_types = smac.ally_types, smac.enemy_types
         self.max_reward = face.max_reward
         self.walkable = smac.walkable
-        self._core = _core.Simulator(world, face, n_envs, self.seed, self.options.step_mul)
+        self._core = _core.Simulator(world, face, n_envs, self.seed, self.options.step_mul, threads)
         spec = self.spec
         self.obs = np.zeros((n_envs, spec.n_agents, spec.obs_dim), dtype=np.float32)
         self.state = np.zeros((n_envs, spec.state_dim), dtype=np.float32)

@@ -116,7 +116,9 @@ class Interface:
 class Simulator:
     """A batch of battles. Buffers are C-contiguous and written in place; `which` None means all."""
 
-    def __init__(self, world: World, interface: Interface, n_envs: int, seed: int, step_mul: int) -> None: ...
+    def __init__(
+        self, world: World, interface: Interface, n_envs: int, seed: int, step_mul: int, threads: int = 1
+    ) -> None: ...
     def reset(
         self,
         which: NDArray[np.bool_] | None,

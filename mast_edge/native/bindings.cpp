@@ -247,8 +247,8 @@ static void bind_simulator(nb::module_ &m) {
     m.def("philox", &mast::philox, "counter"_a, "key0"_a, "key1"_a);
     bind_tables(m);
     nb::class_<Simulator>(m, "Simulator")
-        .def(nb::init<mast::World, mast::Interface, int, std::uint64_t, int>(), "world"_a, "interface"_a, "n_envs"_a,
-             "seed"_a, "step_mul"_a)
+        .def(nb::init<mast::World, mast::Interface, int, std::uint64_t, int, int>(), "world"_a, "interface"_a,
+             "n_envs"_a, "seed"_a, "step_mul"_a, "threads"_a = 1)
         .def("reset", [](Simulator &sim, const Which &which, const Buffer<float, 3> &obs, const Buffer<float, 2> &state,
                          const Buffer<std::uint8_t, 3> &avail) {
                  const mast::Views views = views_of(sim, obs, state, avail, which);

@@ -2,6 +2,7 @@
 
 #include "heuristic.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -11,16 +12,20 @@ namespace mast {
 
 constexpr std::uint32_t kFormat = 0x534B3033;    // changes whenever the layout of Battle or Unit does
 
-Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul)
+Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul,
+                     int threads)
     : world_(std::move(world)), face_(std::move(face)), n_envs_(n_envs), step_mul_(step_mul) {
     if (n_envs < 1) throw std::invalid_argument("skirmish: n_envs must be at least 1; got " + std::to_string(n_envs));
     if (step_mul < 1)
         throw std::invalid_argument("skirmish: step_mul must be at least 1; got " + std::to_string(step_mul));
+    if (threads < 1 || threads > 256)
+        throw std::invalid_argument("skirmish: threads must be in 1..256; got " + std::to_string(threads));
     world_.prepare();
     face_.prepare();
     if (world_.n_agents != face_.n_agents || world_.n_enemies != face_.n_enemies)
         throw std::invalid_argument("skirmish: spawn groups must hold as many units as the map has.");
     stride_ = sizeof(Battle) + sizeof(Unit) * static_cast<std::size_t>(world_.n_units());
+    workers_ = std::make_unique<Workers>(std::min(threads, n_envs));
     memory_.assign(stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(n_envs), 0);
     for (int env = 0; env < n_envs; ++env) {
         Battle &b = *new (&memory_[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]) Battle{};
@@ -53,11 +58,10 @@ void Simulator::show(int env, const Views &views) const {
 }
 
 void Simulator::reset(const Views &views) {
-    for (int env = 0; env < n_envs_; ++env) {
-        if (views.which && !views.which[env]) continue;
+    for_each(views.which, [&](int env) {
         spawn(world_, battle(env));
         show(env, views);
-    }
+    });
 }
 
 void Simulator::refresh(const Views &views) {
@@ -109,8 +113,7 @@ void Simulator::play(Battle &b, std::int64_t *actions) const {
 void Simulator::step(std::int64_t *actions, const Views &views, const StepResults &results) {
     for (int env = 0; env < n_envs_; ++env)
         if (!views.which || views.which[env]) check_actions(env, actions + env * face_.n_agents);
-    for (int env = 0; env < n_envs_; ++env) {
-        if (views.which && !views.which[env]) continue;
+    for_each(views.which, [&](int env) {
         Battle &b = battle(env);
         play(b, actions + env * face_.n_agents);
         const Outcome outcome = conclude_step(face_, b, b.units());
@@ -121,7 +124,7 @@ void Simulator::step(std::int64_t *actions, const Views &views, const StepResult
         results.dead_allies[env] = outcome.dead_allies;
         results.dead_enemies[env] = outcome.dead_enemies;
         show(env, views);
-    }
+    });
 }
 
 void Simulator::save(std::uint8_t *out) const {

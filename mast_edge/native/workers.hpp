@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -50,7 +51,9 @@ class Workers {
     }
 
   private:
-    static constexpr int kSpins = 4000;    // looks before a helper goes to sleep, some 20 microseconds
+    // How long a helper looks out for the next round before it goes to sleep: waking up costs more than a round of
+    // small battles.
+    static constexpr std::chrono::microseconds kPatience{200};
 
     // Takes items of one round until none is left. A ticket holds the round and the next item, so that an item is
     // only ever taken together with the round it belongs to, while `run` waits for it.
@@ -71,8 +74,8 @@ class Workers {
         std::uint32_t seen = 0;
         const auto round = [this] { return static_cast<std::uint32_t>(ticket_.load(std::memory_order_acquire) >> 32); };
         while (!stopping_.load()) {
-            int spins = 0;
-            while (round() == seen && ++spins < kSpins) {}
+            const auto tired = std::chrono::steady_clock::now() + kPatience;
+            while (round() == seen && std::chrono::steady_clock::now() < tired) {}
             if (round() == seen) {
                 std::unique_lock lock(mutex_);
                 wake_.wait(lock, [&] { return stopping_.load() || round() != seen; });
