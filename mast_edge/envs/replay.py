@@ -93,7 +93,8 @@ class Replay:
             ValueError: playing them again does not lead to where the environment stands.
         """
         played = np.asarray(actions, dtype=np.int16)
-        played = np.ascontiguousarray(played[: len(played) - int(np.argmin((played < 0).all(axis=1)[::-1]))])
+        at = np.flatnonzero((played >= 0).any(axis=-1)) if len(played) else np.zeros(0, np.int64)
+        played = np.ascontiguousarray(played[: at[-1] + 1 if len(at) else 0])
         replay = cls(
             map_name=env.spec.map_name,
             profile=env.profile,
