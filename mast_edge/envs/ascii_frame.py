@@ -1,8 +1,8 @@
 """A battle as lines of text: the field, both sides' health, what the agents do. No screen, no colours.
 
 A line is a list of (text, role); who shows it decides what a role looks like. The field has north on top and
-two columns per cell. Where all units are of one type, agents are digits and capitals and enemies small letters,
-one each; on other maps a letter tells the type, capital for agents.
+two columns per cell. Where all units are of one type, agents are digits and capitals and enemies small
+letters, one each; on other maps a letter tells the type, capital for agents.
 """
 
 import functools

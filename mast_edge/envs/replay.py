@@ -105,7 +105,7 @@ class Replay:
             battle="",
         )
         if replay.episode < 0 or len(played) == 0:
-            raise ValueError("replay: environment must have played a step; got none. Call reset and step first.")
+            raise ValueError("replay: environment must have played a step; got none. Call reset and step.")
         again, digest = replay.environment(), _Digest()
         again.reset()
         digest.start(again)
@@ -203,12 +203,12 @@ class Replay:
         spec, steps = env.spec, header["steps"]
         if not 1 <= steps <= spec.episode_limit or steps * env.options.step_mul > MOST_LOOPS:
             raise ArtifactInconsistent(
-                f"{name}: steps must be 1 to {spec.episode_limit} and {MOST_LOOPS:,} loops at most; got {steps}."
+                f"{name}: steps must be 1 to {spec.episode_limit}, {MOST_LOOPS:,} loops at most; got {steps}."
             )
         actions = _unpack(packed, steps, spec.n_agents, _bits(spec.n_actions))
         if actions is None:
             raise ArtifactInconsistent(
-                f"{name}: {steps} steps of {spec.n_agents} agents must fill the file; got {len(packed)} bytes."
+                f"{name}: {steps} steps of {spec.n_agents} agents must fill it; got {len(packed)} bytes."
             )
         return dataclasses.replace(replay, actions=actions)
 
@@ -320,22 +320,23 @@ def _checked_body(data: bytes, name: str) -> bytes:
             "Play it with the version of mast-edge that wrote it."
         )
     if words[1] != _sha256(body).encode():
-        raise ArtifactCorrupt(f"{name}: file must have the digest it names; got another. It was damaged or cut.")
+        raise ArtifactCorrupt(f"{name}: file must have the digest it names; got another. It is damaged.")
     return body
 
 
 def _header(line: bytes, name: str) -> dict[str, Any]:
     if len(line) > LONGEST_HEADER:
-        raise ArtifactMalformed(f"{name}: second line must be at most {LONGEST_HEADER} bytes; got {len(line)}.")
+        raise ArtifactMalformed(f"{name}: header must be at most {LONGEST_HEADER} bytes; got {len(line)}.")
     try:
         header = json.loads(line)
     except ValueError as error:
-        raise ArtifactMalformed(f"{name}: second line must be JSON; got {error}.") from error
+        raise ArtifactMalformed(f"{name}: header must be JSON; got {error}.") from error
     if not isinstance(header, dict):
-        raise ArtifactMalformed(f"{name}: second line must be a JSON object; got {type(header).__name__}.")
+        raise ArtifactMalformed(f"{name}: header must be a JSON object; got {type(header).__name__}.")
     for field, kind in _FIELDS.items():
         if type(header.get(field)) is not kind:
-            raise ArtifactMalformed(f"{name}: field {field} must be {kind.__name__}; got {header.get(field)!r}.")
+            got = header.get(field)
+            raise ArtifactMalformed(f"{name}: field {field} must be {kind.__name__}; got {got!r}.")
     if header["simulator"] != SIMULATOR_VERSION:
         raise ArtifactVersion(
             f"{name}: simulator must be version {SIMULATOR_VERSION}; got {header['simulator']}. "

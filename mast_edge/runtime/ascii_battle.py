@@ -15,7 +15,7 @@ from rich.text import Text
 from mast_edge.envs.ascii_frame import Cast, Line, Role, deeds, field_lines, legend, pen_for, side_line
 from mast_edge.envs.skirmish import Skirmish
 from mast_edge.envs.strikes import Arms, Strike, strikes
-from mast_edge.runtime.match import Observe
+from mast_edge.runtime.match import Ending, Observe
 
 STYLES: Mapping[Role, str] = {
     "": "",
@@ -77,12 +77,11 @@ class AsciiBattle:
         self._before, self._actions = units, actions[0].copy()
         self.seconds += time.perf_counter() - started
 
-    def finish(self, env: Skirmish, won: bool, timed_out: bool, steps: int) -> None:
+    def finish(self, env: Skirmish, ending: Ending, steps: int) -> None:
         """Draws how the episode ended."""
         started = time.perf_counter()
-        ending = "won" if won else "time is up" if timed_out else "lost"
         frame = self._frame(steps, env, Cast.of(env, self._pen), env.units()[0], None)
-        ended = Text(f" {ending} after {steps} steps", "bold green" if won else "bold red")
+        ended = Text(f" {ending} after {steps} steps", "bold green" if ending == "won" else "bold red")
         self._show(Group(frame, ended), pause=LAST_FRAMES)
         self.seconds += time.perf_counter() - started
 
@@ -102,8 +101,9 @@ class AsciiBattle:
         heading.append(f"  {legend(cast)}", "not bold")
         lines = field_lines(units, cast, self._strikes(env, units), self._pen, self._squeeze(cast))
         lines += [side_line(units, cast, ally, self._pen) for ally in (True, False)]
-        said = Text(" " + deeds(actions, units["alive"], cast), STYLES["dim"], no_wrap=True, overflow="ellipsis")
-        return Group(heading, *map(text_of, lines), said)
+        said = " " + deeds(actions, units["alive"], cast)
+        last = Text(said, STYLES["dim"], no_wrap=True, overflow="ellipsis")
+        return Group(heading, *map(text_of, lines), last)
 
     def _strikes(self, env: Skirmish, units: NDArray[Any]) -> list[Strike]:
         if self._before is None:

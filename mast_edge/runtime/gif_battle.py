@@ -19,7 +19,7 @@ from mast_edge.envs.ascii_frame import Cast
 from mast_edge.envs.skirmish import Skirmish
 from mast_edge.envs.strikes import Arms, Strike, strikes
 from mast_edge.errors import MissingExtra
-from mast_edge.runtime.match import Observe
+from mast_edge.runtime.match import Ending, Observe
 
 if TYPE_CHECKING:
     from mast_edge.runtime.gif_drawing import Moment
@@ -60,8 +60,8 @@ class GifBattle:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is None:
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
             write_atomically(self.path, self._film.to_bytes())
 
     def watch(self, env: Skirmish) -> Observe:
@@ -71,10 +71,12 @@ class GifBattle:
         return functools.partial(self._observe, env)
 
     def _observe(self, env: Skirmish, step: int, actions: NDArray[np.int64]) -> None:
+        started = time.perf_counter()
         self._units.append(env.units()[0])
         self._actions.append(actions[0].copy())
+        self.seconds += time.perf_counter() - started
 
-    def finish(self, env: Skirmish, won: bool, timed_out: bool, steps: int) -> None:
+    def finish(self, env: Skirmish, ending: Ending, steps: int) -> None:
         """Draws the episode that has ended."""
         from mast_edge.runtime import gif_drawing as drawing
 
@@ -82,18 +84,18 @@ class GifBattle:
         self._units.append(env.units()[0])
         title = env.spec.map_name + (f"  {self._episode}/{self._episodes}" if self._episodes > 1 else "")
         painter = drawing.Painter(env, title, drawing.camera(Cast.of(env), self._units))
-        colour = drawing.WIN if won else drawing.SIDES[1]
-        ending = ("VICTORY" if won else "TIME IS UP" if timed_out else "DEFEAT", colour)
+        words = {"won": "VICTORY", "lost": "DEFEAT"}.get(ending, ending.upper())
+        banner = words, drawing.WIN if ending == "won" else drawing.SIDES[1]
         per_step, delay = pace(steps, env.options.step_mul)
         total = per_step * steps + 1
-        for number, moment in enumerate(self._moments(env, per_step, ending)):
+        for number, moment in enumerate(self._moments(env, per_step, banner)):
             pause = FIRST_PAUSE if number == 0 else LAST_PAUSE if number == total - 1 else delay
             self._film.add(painter.paint(moment), pause)
             if self._on_frame is not None:
                 self._on_frame(number + 1, total)
         self.seconds += time.perf_counter() - started
 
-    def _moments(self, env: Skirmish, per_step: int, ending: tuple[str, Any]) -> Iterator["Moment"]:
+    def _moments(self, env: Skirmish, per_step: int, banner: tuple[str, Any]) -> Iterator["Moment"]:
         from mast_edge.runtime.gif_drawing import DEATH_AT, Moment
 
         arms, n = Arms.of(tuple(env.unit_names), env.profile), env.spec.n_agents
@@ -109,7 +111,7 @@ class GifBattle:
             died[before["alive"] & ~after["alive"]] = step + DEATH_AT
             for part in range(1, per_step + 1):
                 share = part / per_step
-                over = ending if step == last and part == per_step else None
+                over = banner if step == last and part == per_step else None
                 yield Moment(step + share, between(before, after, share), died.copy(), tuple(seen), over)
 
 

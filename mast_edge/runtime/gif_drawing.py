@@ -57,7 +57,8 @@ def palette() -> list[int]:
     for back in BACKS[:2]:
         colours += [mix(base, back, part / 8) for base in BASES for part in range(1, 9)]
     for side in SIDES:
-        colours += [mix(base, mix(side, GROUND, 0.25), part / 4) for base in (TEXT, SHIELD) for part in (1, 2, 3)]
+        disc = mix(side, GROUND, 0.25)
+        colours += [mix(base, disc, part / 4) for base in (TEXT, SHIELD, side) for part in (1, 2, 3)]
         colours += [mix(side, WALL, part / 4) for part in (1, 2, 3)]
     unique = list(dict.fromkeys(colours))
     return [value for colour in unique + [unique[0]] * (256 - len(unique)) for value in colour]
@@ -203,9 +204,9 @@ class Painter:
                 if walkable[x, y] and x % 4 == 0:
                     left, top, _, bottom = self._box_of(x, y)
                     draw.line((left, top, left, bottom), fill=GRID, width=SMOOTH)
-                if walkable[x, y] and y % 4 == 0:
-                    left, _, right, bottom = self._box_of(x, y)
-                    draw.line((left, bottom, right, bottom), fill=GRID, width=SMOOTH)
+                if walkable[x, y] and y % 4 == 3:
+                    left, top, right, _ = self._box_of(x, y)
+                    draw.line((left, top, right, top), fill=GRID, width=SMOOTH)
 
     def _foot(self, draw: ImageDraw.ImageDraw, env: Skirmish) -> None:
         types = list(dict.fromkeys(self._cast.names))
@@ -300,9 +301,9 @@ class Painter:
             elif strike.kind in ("instant", "melee", "beam") and 0 <= age < SHOT_STEPS * (
                 2 if strike.kind == "beam" else 1
             ):
-                width = {"instant": SMOOTH, "melee": 3 * SMOOTH, "beam": 2 * SMOOTH}[strike.kind]
+                width = {"instant": 1.5 * SMOOTH, "melee": 3 * SMOOTH, "beam": 2 * SMOOTH}[strike.kind]
                 colour = BEAM if strike.kind == "beam" else side
-                draw.line((*ends[0], *ends[1]), fill=colour, width=width)
+                draw.line((*ends[0], *ends[1]), fill=colour, width=round(width))
                 if strike.kind == "beam":
                     self._sweep(draw, moment.units, strike)
                 elif strike.kind == "instant":

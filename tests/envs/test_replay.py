@@ -152,7 +152,7 @@ def forged(replay, **changes):
     ("changes", "error", "message"),
     [
         ({"map": "3mm"}, ArtifactInconsistent, "got '3mm'"),
-        ({"map": "8m"}, ArtifactInconsistent, "must fill the file"),
+        ({"map": "8m"}, ArtifactInconsistent, "must fill it"),
         ({"profile": "hots"}, ArtifactInconsistent, "got 'hots'"),
         ({"options": {"step_mull": 4}}, ArtifactInconsistent, "step_mull"),
         ({"options": {"step_mul": 10**6}}, ArtifactInconsistent, "loops at most"),
