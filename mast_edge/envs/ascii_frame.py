@@ -147,7 +147,7 @@ def field_lines(
     cells: list[Line] = [[(" ", "")] * width for _ in range(height)]
 
     def put(x: float, y: float, mark: str, role: Role, free_only: bool) -> None:
-        row, column = int(np.floor(north + 1 - y)) // squeeze, int(np.floor(2 * (x - west)))
+        row, column = (north - int(np.floor(y))) // squeeze, int(np.floor(2 * (x - west)))
         inside = 0 <= row < height and 0 <= column < width
         if inside and (not free_only or cells[row][column][0] in (" ", pen.wall)):
             cells[row][column] = (mark, role)
