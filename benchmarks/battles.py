@@ -1,9 +1,9 @@
 """What untrained play reaches on every map: random and nearest-target, with intervals.
 
-Run: `python benchmarks/battles.py [--maps 3m 8m ...] [--episodes N] [--json] [--out FILE]`. Episode i of a map is
-the first one of environment seed i; random play draws from a stream of its own that starts with seed 0 on every
-map. The intervals are Wilson's, 95 %. With the simulator's version in the result the numbers come out again
-exactly. Progress goes to standard error.
+Run: `python benchmarks/battles.py [--maps 3m 8m ...] [--episodes N] [--json] [--out FILE]`. Episode i of a map
+is the first one of environment seed i; random play draws from a stream of its own that starts with seed 0 on
+every map. The intervals are Wilson's, 95 %. With the same version of the simulator, which the result names, the
+numbers come out again exactly. Progress goes to standard error.
 """
 
 import argparse
@@ -81,7 +81,8 @@ def benchmark_battles(
             started = time.perf_counter()
             rows.append(row(name, policy, episodes))
             if tell is not None:
-                tell(f"{name} {policy}: {rows[-1]['wins']}/{episodes} won, {time.perf_counter() - started:.1f} s")
+                seconds = time.perf_counter() - started
+                tell(f"{name} {policy}: {rows[-1]['wins']}/{episodes} won, {seconds:.1f} s")
     return {
         "schema": "mast-edge/benchmark/1",
         "host": {"simulator": SIMULATOR_VERSION, "git_commit": git_commit()},
@@ -92,8 +93,8 @@ def benchmark_battles(
 def table(result: dict[str, Any]) -> list[str]:
     """The lines of a markdown table, one per map."""
     lines = [
-        "| map | random: won, 95 % | return | steps | time-outs | nearest: won, 95 % | return | steps | time-outs |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| map (limit) | " + " | ".join(f"{name}: won, 95 % | return | steps | time-outs" for name in POLICIES) + " |",
+        "|---" * (1 + 4 * len(POLICIES)) + "|",
     ]
     by_map: dict[str, list[dict[str, Any]]] = {}
     for entry in result["rows"]:

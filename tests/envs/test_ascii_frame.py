@@ -94,7 +94,8 @@ def test_every_map_fits_80_columns_and_its_pen(name, pen):
     cast, units = stage(name, pen)
     sides = [side_line(units, cast, ally, pen) for ally in (True, False)]
     lines = [text(line) for line in [*field_lines(units, cast, (), pen), *sides]]
-    lines.append(f"{name}  episode 100/100  step {smac_map(name).limit}/{smac_map(name).limit}  {legend(cast)}")
+    limit = smac_map(name).limit
+    lines.append(f"{name}  episode 100/100  step {limit}/{limit}  {legend(cast)}")
     assert max(map(len, lines)) <= 79
     if pen is PLAIN:
         assert all(line.isascii() for line in lines)
@@ -143,7 +144,7 @@ def test_deeds_in_words():
 
 
 def test_deeds_of_many_are_counted():
-    cast, units = stage("MMM")
+    cast, _ = stage("MMM")
     assert cast.names[9] == "medivac"
     said = deeds(np.array([6, 7, 4, 4, 1, 8, 6, 4, 0, 6]), np.arange(20) != 8, cast)
     assert said == "4 attack  1 heal  3 move east  1 stop"

@@ -69,7 +69,7 @@ def test_a_film_that_breaks_off_leaves_no_file(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "taken.gif").mkdir()
-    with pytest.raises(MastEdgeError, match="taken.gif"):
+    with pytest.raises(MastEdgeError, match=r"taken\.gif"):
         play("3m", "nearest", 1, 3, render="gif", out=tmp_path / "taken.gif")
 
 

@@ -13,6 +13,7 @@ from mast_edge.runtime.play import play, play_table
 from mast_edge.runtime.playback import watch_replay
 from tests.runtime.agents import export_csr, focus_fire, make_run
 
+
 def test_random_play_never_wins_and_nearest_play_sometimes_does():
     random, nearest = (play("3m", policy, episodes=100, seed=1) for policy in ("random", "nearest"))
     assert set(random) == {
@@ -141,8 +142,9 @@ def test_every_episode_is_saved_into_a_folder(tmp_path):
 
 def test_a_replay_looks_like_the_battle_it_was_taken_of(tmp_path):
     first, second = io.StringIO(), io.StringIO()
-    play("3m", "nearest", 1, 3, render="ascii", save_replay=tmp_path / "a.replay", console=Console(file=first))
-    watch_replay(tmp_path / "a.replay", render="ascii", console=Console(file=second))
+    path = tmp_path / "a.replay"
+    play("3m", "nearest", 1, 3, render="ascii", save_replay=path, console=Console(file=first))
+    watch_replay(path, render="ascii", console=Console(file=second))
     assert first.getvalue() == second.getvalue()
     assert "after" in first.getvalue()
 
