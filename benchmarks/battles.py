@@ -1,9 +1,9 @@
 """What untrained play reaches on every map: random and nearest-target, with intervals.
 
-Run: `python benchmarks/battles.py [--maps 3m 8m ...] [--episodes N] [--json] [--out FILE]`. Episode i of a map
-is the first one of environment seed i; random play draws from a stream of its own that starts with seed 0 on
-every map. The intervals are Wilson's, 95 %. With the same version of the simulator, which the result names, the
-numbers come out again exactly. Progress goes to standard error.
+Run: `python benchmarks/battles.py [--maps 3m 8m ...] [--episodes N] [--json] [--out FILE]`. Episode i of a
+map is the first one of environment seed i; random play draws from a stream of its own that starts with seed 0
+on every map. The intervals are Wilson's, 95 %. With the same version of the simulator, which the result names,
+the numbers come out again exactly. Progress goes to standard error.
 """
 
 import argparse
@@ -92,8 +92,9 @@ def benchmark_battles(
 
 def table(result: dict[str, Any]) -> list[str]:
     """The lines of a markdown table, one per map."""
+    columns = [f"{name}: won, 95 % | return | steps | time-outs" for name in POLICIES]
     lines = [
-        "| map (limit) | " + " | ".join(f"{name}: won, 95 % | return | steps | time-outs" for name in POLICIES) + " |",
+        f"| map (limit) | {' | '.join(columns)} |",
         "|---" * (1 + 4 * len(POLICIES)) + "|",
     ]
     by_map: dict[str, list[dict[str, Any]]] = {}

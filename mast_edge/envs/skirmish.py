@@ -35,7 +35,7 @@ into `ORDERS`), target (unit number, agents first; -1 none), and the point of a 
 SIMULATOR_VERSION = 2
 """Changes when the same seed and actions no longer give the same battle. 1: marines only, no sidestep."""
 
-ORDERS = ("stand", "move", "attack", "attack-move")
+ORDERS = ("stand", "move", "attack", "attack-move", "heal")
 
 
 class Skirmish:
