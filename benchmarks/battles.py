@@ -1,9 +1,9 @@
 """What untrained play reaches on every map: random and nearest-target, with intervals.
 
 Run: `python benchmarks/battles.py [--maps 3m 8m ...] [--episodes N] [--json] [--out FILE]`. Episode i of a
-map is the first one of environment seed i; random play draws from a stream of its own that starts with seed 0
-on every map. The intervals are Wilson's, 95 %. With the same version of the simulator, which the result names,
-the numbers come out again exactly. Progress goes to standard error.
+map is the first one of environment seed i; random play draws from a stream of its own, begun with seed 0
+on every map. The intervals are Wilson's, 95 %. With the same version of the simulator, which the result
+names, the numbers come out again exactly. Progress goes to standard error.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mast_edge.envs.maps import simulated_map_names, smac_map
+from mast_edge.envs.maps import map_names, smac_map
 from mast_edge.envs.scripted import NearestPolicy, RandomPolicy
 from mast_edge.envs.skirmish import SIMULATOR_VERSION, Skirmish
 from mast_edge.provenance import git_commit
@@ -76,7 +76,7 @@ def benchmark_battles(
         tell: called with a line per map and policy as it is done.
     """
     rows = []
-    for name in maps or simulated_map_names():
+    for name in maps or map_names():
         for policy in POLICIES:
             started = time.perf_counter()
             rows.append(row(name, policy, episodes))
@@ -113,7 +113,7 @@ def table(result: dict[str, Any]) -> list[str]:
 def main() -> None:
     """Prints the table, or the JSON object with --json; --out keeps the object in a file as well."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--maps", nargs="+", choices=simulated_map_names(), metavar="MAP", help="these only")
+    parser.add_argument("--maps", nargs="+", choices=map_names(), metavar="MAP", help="these only")
     parser.add_argument("--episodes", type=int, default=200, help="per map and policy; default: 200")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help=f"write the object there, such as {RESULTS.name}")

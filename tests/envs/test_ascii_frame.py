@@ -16,7 +16,7 @@ from mast_edge.envs.ascii_frame import (
     shown_box,
     side_line,
 )
-from mast_edge.envs.maps import map_names, simulated_map_names, smac_map
+from mast_edge.envs.maps import map_names, smac_map
 from mast_edge.envs.skirmish import UNIT_DTYPE, Skirmish
 from mast_edge.envs.strikes import Strike
 from mast_edge.envs.units import unit_types
@@ -151,7 +151,7 @@ def test_deeds_of_many_are_counted():
 
 
 def test_plain_text_of_an_environment():
-    env = Skirmish(simulated_map_names()[0], 2, seed=1)
+    env = Skirmish("3m", 2, seed=1)
     env.reset()
     shown = frame_text(env, 1)
     assert shown.startswith("3m  step 0/60\n───")

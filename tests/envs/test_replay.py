@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mast_edge.envs import replay as replay_module
-from mast_edge.envs.maps import simulated_map_names
+from mast_edge.envs.maps import map_names
 from mast_edge.envs.replay import FORMAT, Replay, load_replay, save_replay
 from mast_edge.envs.scripted import NearestPolicy, RandomPolicy
 from mast_edge.envs.skirmish import SIMULATOR_VERSION, Skirmish
@@ -51,7 +51,7 @@ def played():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    name=st.sampled_from(simulated_map_names()),
+    name=st.sampled_from(map_names()),
     seed=st.integers(0, 2**64 - 1),
     episode=st.integers(0, 3),
     choices=st.integers(0, 2**32),

@@ -8,7 +8,7 @@ from rich.console import Console
 from mast_edge.envs.replay import Replay, load_replay, save_replay
 from mast_edge.envs.scripted import NearestPolicy
 from mast_edge.envs.skirmish import SIMULATOR_VERSION, Skirmish
-from mast_edge.errors import ConfigError, EnvironmentUnavailable, MissingInput, UsageError
+from mast_edge.errors import ConfigError, MissingInput, UsageError
 from mast_edge.runtime.play import play, play_table
 from mast_edge.runtime.playback import watch_replay
 from tests.runtime.agents import export_csr, focus_fire, make_run
@@ -63,7 +63,6 @@ def test_an_exported_agent_plays(tmp_path):
     ("asked", "error", "message"),
     [
         ({"map_name": "3mm"}, ConfigError, "got '3mm'"),
-        ({"map_name": "3s5z"}, EnvironmentUnavailable, "3s5z"),
         ({"map_name": "3m", "policy": "nearst"}, MissingInput, "got 'nearst'"),
         ({"map_name": "3m", "episodes": 0}, UsageError, "episodes must be at least 1; got 0"),
         ({"map_name": "3m", "seed": -1}, UsageError, "seed must be at least 0"),
