@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 OnFrame = Callable[[int, int], None]
 """Called with frames drawn and frames in all."""
 
-PACES = ((80, 4, 9), (200, 3, 9), (10**9, 2, 8))
-"""(steps at most, frames per step of 8 loops, hundredths of a second per frame): 4 x 9 is StarCraft II's
-"faster" speed; longer battles run faster, so that files stay small."""
+PACES = ((4, 9), (3, 9), (2, 10), (1, 12))
+"""(frames per step of 8 loops, hundredths of a second per frame), smoothest first; 4 x 9 is StarCraft II's
+"faster" speed. Long battles of many units get fewer frames, so that files stay small."""
+BYTES_PER_FRAME, BYTES_PER_UNIT, LARGEST_FILM = 1_200, 90, 1_600_000
+"""Of a frame, as measured: a base and what each unit adds; and what an episode should take at most."""
 FIRST_PAUSE, LAST_PAUSE = 60, 250
 VISIBLE_STEPS = 2.0
 """How long after its start a strike may still be seen."""
@@ -86,7 +88,7 @@ class GifBattle:
         painter = drawing.Painter(env, title, drawing.camera(Cast.of(env), self._units))
         words = {"won": "VICTORY", "lost": "DEFEAT"}.get(ending, ending.upper())
         banner = words, drawing.WIN if ending == "won" else drawing.SIDES[1]
-        per_step, delay = pace(steps, env.options.step_mul)
+        per_step, delay = pace(steps, env.options.step_mul, len(self._units[0]))
         total = per_step * steps + 1
         for number, moment in enumerate(self._moments(env, per_step, banner)):
             pause = FIRST_PAUSE if number == 0 else LAST_PAUSE if number == total - 1 else delay
@@ -115,10 +117,17 @@ class GifBattle:
                 yield Moment(step + share, between(before, after, share), died.copy(), tuple(seen), over)
 
 
-def pace(steps: int, step_mul: int) -> tuple[int, int]:
-    """Frames per step and hundredths of a second per frame for an episode of so many steps."""
-    _, frames, delay = next(pace for pace in PACES if steps * step_mul / 8 <= pace[0])
-    return max(1, round(frames * step_mul / 8)), delay
+def pace(steps: int, step_mul: int, n_units: int) -> tuple[int, int]:
+    """Frames per step and hundredths of a second per frame.
+
+    Args:
+        steps: of the episode.
+        step_mul: loops per step.
+        n_units: on both sides.
+    """
+    affordable = LARGEST_FILM / (BYTES_PER_FRAME + BYTES_PER_UNIT * n_units)
+    scaled = [(max(1, round(frames * step_mul / 8)), delay) for frames, delay in PACES]
+    return next((pace for pace in scaled if pace[0] * steps <= affordable), scaled[-1])
 
 
 def between(before: NDArray[Any], after: NDArray[Any], share: float) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from mast_edge.envs.ascii_frame import LETTERS, Cast
 from mast_edge.envs.maps import smac_map
 from mast_edge.envs.skirmish import Skirmish
 from mast_edge.envs.strikes import Strike
-from mast_edge.envs.units import LOOPS_PER_SECOND, unit_types
+from mast_edge.envs.units import COLLISION_GROUPS, LOOPS_PER_SECOND, unit_types
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -40,7 +40,7 @@ SMOOTH = 2
 WIDEST, TALLEST, LARGEST_CELL, NARROWEST = 640, 480, 32, 460
 MARGIN, LEAST_COLUMNS, LEAST_ROWS = 2, 20, 10
 HEAD, FOOT = 58, 26
-SHOT_STEPS, BLAST_STEPS, CROSS_STEPS = 0.3, 0.7, 4.0
+SHOT_STEPS, BLAST_STEPS, CROSS_STEPS = 0.45, 0.7, 4.0
 DEATH_AT = 0.6
 """Share of a step for which a unit that dies in it is still shown."""
 
@@ -121,7 +121,9 @@ class Painter:
         self._limit, self._step_loops = env.spec.episode_limit, env.options.step_mul
         types = unit_types(env.profile)
         self._radius = [float(types[name]["radius"]) for name in self._cast.names]
-        self._air = np.array([types[name]["plane"] == "air" for name in self._cast.names])
+        layers = [COLLISION_GROUPS.index(types[name]["collision"]) for name in self._cast.names]
+        self._lowest_first = np.argsort(layers, kind="stable").tolist()
+        self._air = [types[name]["plane"] == "air" for name in self._cast.names]
         self._beam = [float((types[n]["weapon"] or {}).get("beam_half_length", 0)) for n in self._cast.names]
         self._blast = [float((types[n]["weapon"] or {}).get("blast_radius", 0)) for n in self._cast.names]
         self._box = box
@@ -142,10 +144,8 @@ class Painter:
         draw = ImageDraw.Draw(image)
         self._crosses(draw, moment)
         self._blasts(draw, moment)
-        flying = self._air[: len(moment.units)]
-        shown = moment.time < moment.died
-        for layer in (~flying & shown, flying & shown):
-            for i in np.flatnonzero(layer).tolist():
+        for i in self._lowest_first:
+            if moment.time < moment.died[i]:
                 self._unit(draw, moment.units[i], i)
         self._shots(draw, moment)
         self._head(draw, moment)
@@ -249,7 +249,8 @@ class Painter:
             draw.rectangle((middle, top, middle + now[1] * scale, bottom), fill=SHIELD)
 
     def _unit(self, draw: ImageDraw.ImageDraw, unit: Any, i: int) -> None:
-        x, y = self._at(float(unit["x"]), float(unit["y"]))
+        # on whole pixels of the film: equal discs are equal in the file, and compress
+        x, y = (SMOOTH * round(at / SMOOTH) for at in self._at(float(unit["x"]), float(unit["y"])))
         side = SIDES[i >= self._cast.n_agents]
         radius = self._radius[i] * self._cell
         if self._air[i]:
@@ -260,7 +261,8 @@ class Painter:
         _arc(draw, _around(x, y, radius), float(unit["health"] / self._cast.most_health[i]), side, ring)
         if self._cast.most_shield[i]:
             share = float(unit["shield"] / self._cast.most_shield[i])
-            _arc(draw, _around(x, y, radius + 1.5 * SMOOTH), share, SHIELD, round(1.5 * SMOOTH))
+            width = round(max(1.5 * SMOOTH, 0.1 * radius))
+            _arc(draw, _around(x, y, radius + width), share, SHIELD, width)
         size = max(8, round(1.15 * radius / SMOOTH))
         draw.text((x, y), LETTERS[self._cast.names[i]], fill=TEXT, font=self._font(size), anchor="mm")
 
@@ -283,8 +285,8 @@ class Painter:
                 x, y = self._at(*(float(moment.units[axis][strike.source]) for axis in "xy"))
                 side = SIDES[strike.source >= self._cast.n_agents]
                 radius = self._blast[strike.source] * self._cell * (0.4 + 0.6 * age)
-                fade = round(4 * (1 - age)) / 8
-                draw.ellipse(_around(x, y, radius), outline=mix(side, GROUND, 0.25 + fade), width=2 * SMOOTH)
+                colour = mix(side, GROUND, (3 + round(5 * (1 - age))) / 8)
+                draw.ellipse(_around(x, y, radius), outline=colour, width=3 * SMOOTH)
 
     def _shots(self, draw: ImageDraw.ImageDraw, moment: Moment) -> None:
         for start, strike in moment.strikes:

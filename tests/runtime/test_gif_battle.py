@@ -105,12 +105,14 @@ def test_the_palette_holds_every_plain_colour():
     assert len(np.unique(entries, axis=0)) < 256  # the last index is free for "unchanged"
 
 
-def test_paces():
-    assert pace(26, 8) == (4, 9)
-    assert pace(81, 8) == (3, 9)
-    assert pace(400, 8) == (2, 8)
-    assert pace(26, 16) == (8, 9)
-    assert pace(640, 1) == (1, 9)
+def test_long_battles_of_many_get_fewer_frames():
+    assert pace(60, 8, 6) == (4, 9)  # 3m: 1,740 bytes a frame, 919 frames affordable
+    assert pace(26, 16, 6) == (8, 9)
+    assert pace(200, 1, 6) == (1, 9)  # half a frame per step is not to be had
+    assert pace(55, 8, 66) == (4, 9)  # 2c_vs_64zg: 7,140 bytes a frame, 224 frames affordable
+    assert pace(60, 8, 66) == (3, 9)
+    assert pace(110, 8, 66) == (2, 10)
+    assert pace(400, 8, 66) == (1, 12)
 
 
 def test_between_two_steps():
