@@ -6,6 +6,7 @@ from mast_edge.envs.replay import SUFFIX, Replay, save_replay
 from mast_edge.envs.skirmish import Skirmish
 from mast_edge.errors import UsageError
 from mast_edge.runtime.match import Outcomes
+from mast_edge.runtime.screen import require_writable
 
 
 class Recorder:
@@ -24,9 +25,9 @@ class Recorder:
         self._path = Path(path)
         self._only_first = self._path.suffix == SUFFIX
         self._taken = 0
-        if self._only_first and not self._path.parent.is_dir():
-            raise UsageError(f"play: save-replay must be in a folder that exists; got '{self._path}'.")
-        if not self._only_first:
+        if self._only_first:
+            require_writable("save-replay", self._path)
+        else:
             if self._path.exists() and not self._path.is_dir():
                 raise UsageError(
                     f"play: save-replay must be a file ending in {SUFFIX} or a folder; got '{self._path}'."

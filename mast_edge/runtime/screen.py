@@ -36,6 +36,20 @@ class Screen(Protocol):
         ...
 
 
+def require_writable(option: str, path: Path) -> None:
+    """Refuses what a whole file cannot be written to: no folder, a folder, a device.
+
+    Args:
+        option: name of the option, for the message.
+        path: file that will be written or replaced.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        raise UsageError(f"play: {option} must be a file in a folder that exists; got '{path}'.")
+
+
 def ending_of(won: bool, timed_out: bool, over: bool = True) -> Ending:
     """How an episode ended."""
     if not over:
@@ -71,8 +85,7 @@ def open_screen(
             f"{nearest(render, list(RENDERINGS))}"
         )
     if render == "gif":
-        if not Path(out).parent.is_dir() or Path(out).is_dir():
-            raise UsageError(f"play: out must be a file in a folder that exists; got '{out}'.")
+        require_writable("out", Path(out))
         return GifBattle(out, episodes, on_frame)
     from rich.console import Console
 

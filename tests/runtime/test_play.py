@@ -68,6 +68,7 @@ def test_an_exported_agent_plays(tmp_path):
         ({"map_name": "3m", "seed": -1}, UsageError, "seed must be at least 0"),
         ({"map_name": "3m", "render": "gi"}, UsageError, "render must be one of ascii, gif; got 'gi'.*'gif'"),
         ({"map_name": "3m", "render": "gif", "out": "/no/x.gif"}, UsageError, "a folder that exists"),
+        ({"map_name": "3m", "render": "gif", "out": "/dev/null"}, UsageError, "a folder that exists"),
         ({"map_name": "3m", "save_replay": "/no/x.replay"}, UsageError, "a folder that exists"),
         ({"map_name": "3m", "save_replay": __file__}, UsageError, "ending in .replay or a folder"),
     ],
