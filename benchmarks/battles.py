@@ -26,6 +26,26 @@ from mast_edge.runtime.play import ScriptedTeam
 
 POLICIES = ("random", "nearest")
 RESULTS = Path(__file__).parent / "results" / "battles.json"
+ASKS_FOR = {
+    "3m": "focused fire",
+    "5m_vs_6m": "focused fire against one enemy more",
+    "8m_vs_9m": "focused fire against one enemy more",
+    "10m_vs_11m": "focused fire against one enemy more",
+    "27m_vs_30m": "focused fire against three enemies more",
+    "MMM": "healing and shielding the healer",
+    "MMM2": "healing, and focused fire against two enemies more",
+    "3s5z_vs_3s6z": "stalkers behind zealots, against one zealot more",
+    "3s_vs_3z": "shooting and stepping back: zealots that arrive win",
+    "3s_vs_4z": "shooting and stepping back: zealots that arrive win",
+    "3s_vs_5z": "shooting and stepping back: zealots that arrive win",
+    "2m_vs_1z": "one marine leading the zealot about while the other shoots",
+    "6h_vs_8z": "shooting and stepping back, one zealot after the other",
+    "2s_vs_1sc": "taking turns under fire, so that shields recover",
+    "so_many_baneling": "standing apart, so that a blast hits one zealot",
+    "2c_vs_64zg": "using the cliff",
+    "corridor": "holding the narrow place",
+}
+"""What a map asks of a team and neither policy does: a remark for rows of 0 %, not a measurement."""
 Report = Callable[[str], None]
 
 
@@ -110,6 +130,20 @@ def table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def remarks(result: dict[str, Any]) -> list[str]:
+    """A line for each map and policy that won no battle or all."""
+    said = []
+    for entry in result["rows"]:
+        wins, name = entry["wins"], f"{entry['case']} {entry['name']}"
+        if wins == entry["episodes"]:
+            said.append(f"{name}: won all")
+        elif wins == 0 and entry["name"] == "random":
+            said.append(f"{name}: won none; fights without aim or order")
+        elif wins == 0:
+            said.append(f"{name}: won none; the map asks for {ASKS_FOR.get(entry['case'], 'more than this')}")
+    return said
+
+
 def main() -> None:
     """Prints the table, or the JSON object with --json; --out keeps the object in a file as well."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -125,7 +159,7 @@ def main() -> None:
     )
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result) if arguments.json else "\n".join(table(result)))
+    print(json.dumps(result) if arguments.json else "\n".join([*table(result), "", *remarks(result)]))
 
 
 if __name__ == "__main__":

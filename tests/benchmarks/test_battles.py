@@ -39,3 +39,14 @@ def test_the_table(script):
     cells = "50.0 % [25.0, 75.0] | 9.88 | 20.0 | 3"
     assert lines[2:] == [f"| 3m (60) | {cells} | {cells} |"]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_remarks_on_none_and_all(script):
+    rows = [
+        {"case": "3s_vs_5z", "name": name, "wins": wins, "episodes": 4}
+        for name, wins in (("random", 0), ("nearest", 0), ("nearest", 4), ("nearest", 2))
+    ]
+    none, why, everything = script.remarks({"rows": rows})
+    assert none == "3s_vs_5z random: won none; fights without aim or order"
+    assert why.startswith("3s_vs_5z nearest: won none; the map asks for shooting and stepping back")
+    assert everything == "3s_vs_5z nearest: won all"
