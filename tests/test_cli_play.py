@@ -50,7 +50,7 @@ def test_films_have_names_of_their_own(call: Any, tmp_path: Path) -> None:
 
 
 def test_a_folder_takes_all_of_a_hundred(call: Any, tmp_path: Path) -> None:
-    code, out, _ = call("3m", "--save-replay", "battles", "--json")
+    _, out, _ = call("3m", "--save-replay", "battles", "--json")
     assert json.loads(out)["episodes"] == len(list((tmp_path / "battles").iterdir())) == 100
 
 
