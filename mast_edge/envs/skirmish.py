@@ -32,6 +32,9 @@ UNIT_DTYPE = np.dtype(
 """One unit: position in map units, vitals, cooldown in loops, index into `unit_names`, alive, order (index
 into `ORDERS`), target (unit number, agents first; -1 none), and the point of a move or attack-move."""
 
+SIMULATOR_VERSION = 2
+"""Changes when the same seed and actions no longer give the same battle. 1: marines only, no sidestep."""
+
 ORDERS = ("stand", "move", "attack", "attack-move", "heal")
 
 
@@ -103,6 +106,21 @@ class Skirmish:
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Starts the next episode in the environments marked by `which` (E,), all when None."""
         self._core.reset(self._marks(which), self.obs, self.state, self.avail)
+
+    def begin_at(self, episode: int) -> None:
+        """Makes the next `reset` of every environment begin a given episode; until then none can be stepped.
+
+        Args:
+            episode: its number, 0 <= episode < 2**32; a new environment begins with 0.
+
+        Raises:
+            ConfigError: the number is out of range.
+
+        Source: smac.md 9.1 (draws are indexed by the episode, so none depends on those before it).
+        """
+        if not 0 <= episode < 2**32:
+            raise ConfigError(f"skirmish: episode must be in 0..2**32-1; got {episode}.")
+        self._core.begin_at(episode)
 
     def step(self, actions: NDArray[np.int64], which: NDArray[np.bool_] | None = None) -> Step:
         """Plays actions (E, N) in the marked environments, all when None; the others stay as they are.

@@ -126,6 +126,9 @@ class Simulator:
         state: NDArray[np.float32],
         avail: NDArray[np.uint8],
     ) -> None: ...
+    def begin_at(self, episode: int) -> None:
+        """The next reset of every environment begins this episode, 0 <= episode < 2**32."""
+
     def step(
         self,
         actions: NDArray[np.int64],

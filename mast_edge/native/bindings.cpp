@@ -261,6 +261,7 @@ static void bind_simulator(nb::module_ &m) {
                            const Buffer<std::uint8_t, 3> &avail) {
                  sim.refresh(views_of(sim, obs, state, avail, std::nullopt));
              }, "obs"_a, "state"_a, "avail"_a)
+        .def("begin_at", &Simulator::begin_at, "episode"_a)
         .def("save", [](const Simulator &sim, const Buffer<std::uint8_t, 2> &out) {
                  sim.save(checked("out", out, {sim.n_envs(), static_cast<int>(sim.block_size())}));
              }, "out"_a)

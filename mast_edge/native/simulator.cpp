@@ -64,6 +64,13 @@ void Simulator::reset(const Views &views) {
     });
 }
 
+void Simulator::begin_at(std::uint32_t episode) {
+    for (int env = 0; env < n_envs_; ++env) {
+        battle(env).begun = episode;
+        battle(env).over = true;
+    }
+}
+
 void Simulator::refresh(const Views &views) {
     for (int env = 0; env < n_envs_; ++env)
         if (!views.which || views.which[env]) show(env, views);

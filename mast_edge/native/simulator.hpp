@@ -31,6 +31,8 @@ class Simulator {
     Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul, int threads = 1);
 
     void reset(const Views &views);
+    // The next reset of every environment begins episode `episode`; until then no step is possible.
+    void begin_at(std::uint32_t episode);
     // Throws std::invalid_argument before anything has changed. With heuristic_ai, `actions` are overwritten by those
     // the heuristic took instead.
     void step(std::int64_t *actions, const Views &views, const StepResults &results);
