@@ -3,15 +3,18 @@
 import sys
 from collections.abc import MutableSequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mast_edge.envs.ascii_frame import frame_text
 from mast_edge.envs.options import SmacOptions
+from mast_edge.envs.replay import Replay, save_replay
 from mast_edge.envs.single_facts import SmacFacts
 from mast_edge.envs.skirmish import Skirmish
-from mast_edge.envs.smac_units import SmacUnit, smac_unit, text_map
+from mast_edge.envs.smac_units import SmacUnit, smac_unit
 from mast_edge.errors import ConfigError, EpisodeNotRunning, IllegalAction
 
 Actions = Any
@@ -345,11 +348,33 @@ class StarCraft2Env(SmacFacts):
         if mode not in ("human", "ansi"):
             raise ConfigError(f"skirmish: render mode must be one of human, ansi; got '{mode}'.")
         self._require_begun("render")
-        picture = text_map(self._battle.units()[0], self.n_agents, self._smac.walkable)
+        encoding = "utf-8" if mode == "ansi" else sys.stdout.encoding or "ascii"
+        picture = frame_text(self._battle, encoding=encoding)
         if mode == "ansi":
             return picture
-        sys.stdout.write(picture + "\n")
+        sys.stdout.write(picture)
         return None
+
+    def save_replay(self) -> str:
+        """Saves the present episode so far, for `mast-edge play FILE --render gif`.
+
+        Returns:
+            The file: `<prefix or map>-seed<seed>-episode<number>.replay` in `replay_dir`, which is made.
+
+        Raises:
+            EpisodeNotRunning: no episode has begun.
+            MastEdgeError: the file system refused.
+
+        Deviation: SMAC asks the game for an .SC2Replay and names it by the time of day.
+        """
+        self._require_begun("save_replay")
+        options = self._battle.options
+        folder = Path(options.replay_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = options.replay_prefix or self.map_name
+        path = folder / f"{name}-seed{self._battle.seed}-episode{self.episode_number}.replay"
+        save_replay(path, Replay.of(self._battle, self.episode_actions))
+        return str(path)
 
     def close(self) -> None:
         """Nothing to release: the battle lives in memory."""

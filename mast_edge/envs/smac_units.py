@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mast_edge.envs.units import UnitType, unit_types
 
 FIRST_AGENT_TYPE = 2000
@@ -81,29 +78,3 @@ def smac_unit(tag: int, row: Any, name: str, unit_type: int, owner: int, data: U
         weapon_cooldown=float(row["cooldown"]),
         type_name=name,
     )
-
-
-def text_map(units: NDArray[Any], n_agents: int, walkable: NDArray[Any]) -> str:
-    """The part of the map that can be walked on as plain text, north on top, two columns per cell.
-
-    A unit whose column is taken moves on to the next free one.
-
-    Args:
-        units: `Skirmish.units()` of one environment, agents first.
-        n_agents: how many of them are agents; they are digits and capitals, enemies small letters.
-        walkable: (32, 32) grid indexed [x, y].
-    """
-    rows = [y for y in range(walkable.shape[1]) if walkable[:, y].any()]
-    cells = {y: [" #"[not bit] for bit in np.repeat(walkable[:, y], 2)] for y in rows}
-    for i, unit in enumerate(units):
-        column, y = int(2 * unit["x"]), int(unit["y"])
-        if unit["alive"] and y in cells:
-            free = [at for at in range(column, len(cells[y])) if cells[y][at] in " #"]
-            mark = _AGENT_MARKS[i] if i < n_agents else _ENEMY_MARKS[(i - n_agents) % len(_ENEMY_MARKS)]
-            cells[y][free[0] if free else column] = mark
-    edge = "-" * 2 * walkable.shape[0]
-    return "\n".join([edge, *("".join(cells[y]).rstrip() for y in reversed(rows)), edge])
-
-
-_AGENT_MARKS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_ENEMY_MARKS = "abcdefghijklmnopqrstuvwxyz"

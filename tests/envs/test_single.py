@@ -1,12 +1,14 @@
 """The single environment: SMAC's names and signatures, and the batch environment's numbers."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mast_edge.envs.maps import map_names
+from mast_edge.envs.replay import load_replay
 from mast_edge.envs.single import StarCraft2Env
 from mast_edge.envs.single_facts import Direction
 from mast_edge.envs.skirmish import Skirmish
@@ -46,6 +48,7 @@ SMAC_METHODS = {
     "close": [],
     "seed": [],
     "render": ["mode"],
+    "save_replay": [],
     "get_unit_types": [],
     "only_medivac_left": ["ally"],
     "get_unit_by_id": ["a_id"],
@@ -395,12 +398,25 @@ def test_render(capsys: pytest.CaptureFixture[str]) -> None:
     env = StarCraft2Env("3m", seed=0, spawn_jitter=False)
     env.reset()
     assert env.render() is None
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == lines[-1] == 64 * "-"
-    assert len(lines[1:-1]) == 16    # y from 23 down to 8
-    assert lines[1 + 23 - 16].index("0") == 16    # agent 0 at x = 8.1875
-    assert lines[1 + 23 - 15].index("1") == 18
-    assert env.render("ansi").splitlines() == lines
+    shown = capsys.readouterr().out
+    assert shown.startswith("3m  step 0/60")
+    assert shown == env.render("ansi")
+
+
+@pytest.mark.parametrize("options", [{}, {"heuristic_ai": True}])
+def test_saved_replays_are_the_battle(tmp_path: Path, options: dict[str, bool]) -> None:
+    env = StarCraft2Env("3m", seed=7, replay_dir=str(tmp_path / "films"), replay_prefix="mine", **options)
+    with pytest.raises(EpisodeNotRunning, match="save_replay must follow a reset"):
+        env.save_replay()
+    env.reset()
+    play_on(env, 3)
+    env.reset()
+    play_on(env, 9)
+    path = env.save_replay()
+    assert Path(path).name == "mine-seed7-episode1.replay"
+    *_, last = load_replay(path).play()
+    assert np.array_equal(last.obs[0], env.get_obs())
+    assert np.array_equal(last.state[0], env.get_state())
 
 
 @pytest.mark.parametrize("name", map_names())
