@@ -70,7 +70,14 @@ def train(
     chosen = load_config(config, [*overrides, *([f"seed={seed}"] if seed is not None else [])])
     train_run = stage("mast_edge.train.loop", "train")
     with TrainingDisplay(quiet) as display:
-        result = train_run(chosen, device=device, learner=learner, fresh=fresh, progress=display)
+        result = train_run(
+            chosen,
+            device=device,
+            learner=learner,
+            fresh=fresh,
+            progress=display,
+            on_remark=lambda text: remark(quiet, text),
+        )
     facts = {
         "run": result.run,
         "t_env": result.t_env,
