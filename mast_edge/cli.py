@@ -161,7 +161,10 @@ def export(
     "--margin", type=float, default=0.03, show_default=True, help="Largest loss that counts as parity."
 )
 @click.option(
-    "--env", "backend", type=click.Choice(["skirmish", "smac"]), default="skirmish", show_default=True
+    "--env",
+    "backend",
+    type=click.Choice(["skirmish", "smac"]),
+    help="Simulator or StarCraft II. Default: where it was trained.",
 )
 @common
 def evaluate(
@@ -171,7 +174,7 @@ def evaluate(
     reference: str | None,
     episodes: int | None,
     margin: float,
-    backend: str,
+    backend: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:

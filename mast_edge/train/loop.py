@@ -24,7 +24,7 @@ from mast_edge.train.rollout import Rollout
 from mast_edge.train.trainer import Trainer, Window
 
 INEXACT = (
-    "resumed from a fresh episode: the state of StarCraft II cannot be saved, so this run goes on with the same "
+    "resumed from a fresh episode: StarCraft II cannot save its state, so this run goes on with the same "
     "weights, replay and random streams, but not bit for bit as it would have without the stop"
 )
 REPORTS_PER_EVALUATION = 4
