@@ -146,7 +146,8 @@ def check_smac() -> Check:
         return Check("smac package", "ok", f"{found['smac']}, StarCraft's SMAC, Python {found['python']}")
     version = installed_version("smac")
     if version is None:
-        fix = f"for real StarCraft II: {smac_install.INSTALL}, or name its Python in {smac_install.PYTHON_VARIABLE}"
+        variable = smac_install.PYTHON_VARIABLE
+        fix = f"for real StarCraft II: {smac_install.INSTALL}, or name its Python in {variable}"
         return Check("smac package", "warn", "not installed; the embedded simulator needs none", fix)
     spec = importlib.util.find_spec("smac")
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []

@@ -229,7 +229,8 @@ class SupervisedGame:
         """Waits before a start that follows a fault, twice as long after each in a row."""
         if self._faults_in_a_row == 0 or self._worker is not None:
             return
-        seconds = min(LONGEST_PAUSE, self.launch.games.backoff * 2.0 ** (self._faults_in_a_row - 1))
+        doublings = min(self._faults_in_a_row - 1, 32)
+        seconds = min(LONGEST_PAUSE, self.launch.games.backoff * 2.0**doublings)
         if self.stop.wait(seconds):
             raise EnvironmentUnavailable("smac: environment must be open; got a closed one.")
 

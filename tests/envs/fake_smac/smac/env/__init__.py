@@ -1,7 +1,7 @@
 """StarCraft2Env on 3m without a game: agents that shoot win in a few steps.
 
-Faults lie as files in the folder FAKE_SMAC_FAULTS. At each moment (`import`, `init`, `reset`, `step`) a file
-`<number>-<moment>-<fault>` whose number is not above the count of moments so far is taken, once, and happens.
+Faults lie as files `<number>-<moment>-<fault>` in the folder FAKE_SMAC_FAULTS. At a moment (`import`, `init`,
+`reset`, `step`) the first that waits for it is taken, once, and happens; FAKE_SMAC_CHANCE of a step is drawn.
 FAKE_SMAC_GRANDCHILD=1 starts a process with a session of its own as the game would.
 """
 
@@ -15,6 +15,7 @@ import time
 import numpy as np
 
 FOREVER = 1000
+DRAW = random.Random(os.getpid())
 
 
 def answers():
@@ -77,7 +78,7 @@ def happen(fault, env):
 def moment(name, env=None):
     """Takes at most one waiting fault of this moment."""
     folder = os.environ.get("FAKE_SMAC_FAULTS")
-    if not folder:
+    if not folder or (name == "step" and DRAW.random() >= float(os.environ.get("FAKE_SMAC_CHANCE", "1"))):
         return
     for file in sorted(os.listdir(folder)):
         number, wanted, fault = file.split("-")
