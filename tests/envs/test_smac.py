@@ -162,6 +162,38 @@ def test_a_lost_episode_is_marked_and_the_next_one_is_whole(fake, opened, fault)
     assert env.stats()["battles_game"].sum() == 3
 
 
+def test_what_is_missing_is_named_before_anything_is_launched(fake, tmp_path: Path) -> None:
+    def refusal(map_name="3m", games=QUICK, **change: str) -> str:
+        with pytest.raises(EnvironmentUnavailable) as caught:
+            Smac(map_name, games=games, environ={**fake.environ, **change})
+        assert caught.value.exit_code == 8
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    other = tmp_path / "other" / "smac"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("__version__ = '2.3.1'\n")
+    install = f"{sys.executable} -m pip install git+https://github.com/oxwhirl/smac.git"
+    assert "SC2PATH must be a StarCraft II folder; got /nowhere" in refusal(SC2PATH="/nowhere")
+    assert f"{fake.game}/Maps/SMAC_Maps/8m.SC2Map; got none (maps there: 3m)" in refusal("8m")
+    named = SmacGames(python="no-such-python")
+    assert "interpreter must be a program; got 'no-such-python'" in refusal(games=named)
+    assert "got 'nor-this'" in refusal(MAST_EDGE_SMAC_PYTHON="nor-this")
+    assert install in refusal(PYTHONPATH="")
+    wrong = refusal(PYTHONPATH=str(other.parent))
+    assert "got SMAC3" in wrong
+    assert install in wrong
+    (other / "env").mkdir()
+    (other / "env" / "__init__.py").write_text("raise TypeError('Descriptors cannot be created directly.')")
+    assert "protobuf<3.21" in refusal(PYTHONPATH=str(other.parent))
+    (other / "env" / "__init__.py").write_text("import pysc2_that_is_not_there")
+    assert "No module named 'pysc2_that_is_not_there'" in refusal(PYTHONPATH=str(other.parent))
+    with pytest.raises(ConfigError, match="Did you mean '3m'"):
+        Smac("3n", environ=fake.environ)
+    with pytest.raises(ConfigError, match="Did you mean 'step_mul'"):
+        Smac("3m", environ=fake.environ, step_mull=8)
+
+
 def inject_and_survive(fake: FakeGames, env: Smac, faults: list[str], seconds: float) -> None:
     """Plays until every fault has happened, then one whole round; checks the counts."""
     fake.inject(*faults)
