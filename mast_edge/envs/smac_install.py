@@ -41,6 +41,11 @@ def interpreter(named: str, environ: Mapping[str, str]) -> str:
     return found
 
 
+def is_stand_in(facts: Mapping[str, Any]) -> bool:
+    """Whether a game that calls itself StarCraft II is `mast-edge serve-sc2`, the embedded simulator."""
+    return str(facts.get("data_version", "")).startswith("mast-edge")
+
+
 def game_folder(environ: Mapping[str, str]) -> Path:
     """Where pysc2 will look for StarCraft II: SC2PATH, or the usual place of this system."""
     usual = _DEFAULT_FOLDERS.get(sys.platform, "~/StarCraftII")

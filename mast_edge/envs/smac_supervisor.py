@@ -84,7 +84,6 @@ class SupervisedGame:
         self._launches = 0
         self._faults_in_a_row = 0
         self._recent: deque[float] = deque()
-        self._running = False
 
     def reset(self) -> Shown:
         """Starts the next episode, in a new game when the old one is broken.
@@ -92,16 +91,11 @@ class SupervisedGame:
         Raises:
             EnvironmentUnavailable: something is missing, or the restart limit is reached.
         """
-        if self._running:
-            self._running = False  # given up by the caller, not lost
         while True:
             try:
-                shown = self._try_reset()
+                return self._try_reset()
             except (WorkerFault, Garbage) as fault:
                 self._broken(fault)
-                continue
-            self._running = True
-            return shown
 
     def begin_step(self, actions: list[int]) -> float:
         """Sends the actions of the N agents; returns the `time.monotonic()` at which waiting ends."""
@@ -130,7 +124,6 @@ class SupervisedGame:
         except WorkerRefusal as refusal:
             raise self._refused(refusal) from refusal
         if stepped.terminated:
-            self._running = False
             self._faults_in_a_row = 0
         return stepped
 
@@ -154,7 +147,7 @@ class SupervisedGame:
             raise self._refused(refusal) from refusal
         shown = self._shown(header, payload)
         self.lengths = shown.obs.shape[1], shown.state.shape[0]
-        names = ("smac", "python", "game_version", "base_build", "max_reward")
+        names = ("smac", "python", "game_version", "base_build", "data_version", "max_reward")
         self.facts = {name: header.get(name) for name in names}
         return shown
 
@@ -187,13 +180,11 @@ class SupervisedGame:
 
     def _lose(self, fault: Exception) -> None:
         self.lost += 1
-        self._running = False
         self._broken(fault)
 
     def _lost_connection(self) -> None:
         """SMAC has lost its game and started it again by itself; the worker stays."""
         self.lost += 1
-        self._running = False
         self._count("SMAC lost its connection to the game")
 
     def _broken(self, fault: Exception) -> None:

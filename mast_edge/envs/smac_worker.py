@@ -266,19 +266,33 @@ def load_smac() -> tuple[Any, dict[str, Any]]:
     except TypeError as error:
         raise Refusal("protobuf" if "escriptors" in str(error) else "broken", str(error)) from error
     return StarCraft2Env, {
-        "smac": str(getattr(smac, "__version__", "unknown")),
+        "smac": str(getattr(smac, "__version__", None) or installed_version("smac")),
         "python": ".".join(map(str, sys.version_info[:3])),
         "folder": folders[0] if folders else "",
     }
+
+
+def installed_version(package: str) -> str:
+    """Version of an installed distribution, "unknown" when there is none or Python is too old to tell."""
+    try:
+        from importlib import metadata
+
+        return metadata.version(package)
+    except ImportError:  # PackageNotFoundError is one too
+        return "unknown"
 
 
 def game_facts(env: Any) -> dict[str, Any]:
     """Version and build of the game that runs now."""
     controller = getattr(env, "_controller", None)
     if controller is None:
-        return {"game_version": "unknown", "base_build": 0}
+        return {"game_version": "unknown", "base_build": 0, "data_version": ""}
     ping = controller.ping()
-    return {"game_version": str(ping.game_version), "base_build": int(ping.base_build)}
+    return {
+        "game_version": str(ping.game_version),
+        "base_build": int(ping.base_build),
+        "data_version": str(ping.data_version),
+    }
 
 
 def _listen(stream: BinaryIO, requests: queue.Queue[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mast_edge.atomic import write_atomically
+from mast_edge.envs.smac_install import is_stand_in
 from mast_edge.provenance import versions
 from mast_edge.registry import ENVIRONMENTS
 from mast_edge.runs import Run
@@ -199,6 +200,8 @@ def _not_tested(reference: Reference, certificate: Certificate | None, ground: G
     said.append("the training recipe: one run says nothing about other seeds of training")
     if ground.facts is None:
         said.append("StarCraft II: every episode was played in the embedded simulator")
+    elif is_stand_in(ground.facts):
+        said.append("StarCraft II: SMAC played against its stand-in, which is the embedded simulator")
     else:
         version = ground.facts.get("game_version")
         said.append(f"other versions of StarCraft II than {version}: results do not carry over")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mast_edge.envs.smac_install import is_stand_in
 from mast_edge.runtime.certificate import Certificate
 from mast_edge.runtime.contest import Contest
 from mast_edge.runtime.parity import (
@@ -287,7 +288,8 @@ def _rows(verdict: Verdict) -> list[tuple[str, str]]:
     ]
     if verdict.facts.get("game"):
         game = verdict.facts["game"]
-        rows.append(("game", f"StarCraft II {game['game_version']}, SMAC {game['smac']}"))
+        name = "the stand-in for StarCraft II" if is_stand_in(game) else "StarCraft II"
+        rows.append(("game", f"{name} {game['game_version']}, SMAC {game['smac']}"))
         rows.append(("lost episodes", f"{verdict.lost}, left out with their pairs and played again"))
     if verdict.certificate is not None:
         rows += _fidelity_rows(verdict.certificate)

@@ -95,7 +95,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGames:
     return games
 
 
-def test_an_agent_of_the_simulator_is_judged_in_the_game(tmp_path: Path, fake: FakeGames) -> None:
+def test_an_agent_of_the_simulator_is_judged_in_the_game(
+    tmp_path: Path, fake: FakeGames, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path / "runs")
     export_csr(run)
     fake.inject("step-raise")
@@ -112,6 +114,9 @@ def test_an_agent_of_the_simulator_is_judged_in_the_game(tmp_path: Path, fake: F
     assert "StarCraft II 4.10, SMAC 0.1.0b1" in capture.get()
     assert "the game has no seeds" in capture.get()
     assert "other versions of StarCraft II than 4.10" in capture.get()
+    monkeypatch.setenv("FAKE_SMAC_DATA", "mast-edge 0.1.0")
+    stand_in = evaluate(root=tmp_path / "runs", env="smac", episodes=3)
+    assert any("stand-in" in said for said in stand_in.not_tested)
     at_home = evaluate(root=tmp_path / "runs", episodes=12)
     assert (at_home.env, at_home.paired, at_home.facts["game"]) == ("skirmish", True, None)
     assert at_home.saved != verdict.saved

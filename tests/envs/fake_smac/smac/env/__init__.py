@@ -96,6 +96,7 @@ moment("import")
 
 class Ping:
     game_version, base_build = "4.10", 75689
+    data_version = os.environ.get("FAKE_SMAC_DATA", "B89B5D6FA7CBF6452E721311BFBC6CB2")
 
 
 class Controller:
