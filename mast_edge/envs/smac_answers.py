@@ -93,15 +93,15 @@ def read_stepped(header: Mapping[str, Any], shown: Shown) -> Stepped:
     Raises:
         Garbage: one is missing, of another type, or not finite.
     """
-    reward: Any = header.get("reward")
-    if type(reward) not in (int, float) or not math.isfinite(reward):
+    reward = header.get("reward")
+    if not isinstance(reward, float) or not math.isfinite(reward):
         raise Garbage(f"reward {reward!r:.80}")
     terminated, timed_out, won = (_flag(header, name) for name in ("terminated", "timed_out", "battle_won"))
     if (timed_out or won) and not terminated:
         raise Garbage("an episode that is decided but goes on")
     return Stepped(
         shown=shown,
-        reward=float(reward),
+        reward=reward,
         terminated=terminated,
         timed_out=timed_out,
         battle_won=won,

@@ -1,5 +1,6 @@
 """The adapter to real SMAC: the real worker script over a package that breaks in every way the game does."""
 
+import ast
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from mast_edge.config_fields import SmacGames
 from mast_edge.envs.smac import Smac
-from mast_edge.envs.smac_process import WorkerFault, WorkerProcess
+from mast_edge.envs.smac_process import SCRIPT, WorkerFault, WorkerProcess
 from mast_edge.envs.smac_supervisor import launch_seed
 from mast_edge.errors import ConfigError, EnvironmentUnavailable
 from tests.envs.fake_games import FakeGames
@@ -137,6 +138,14 @@ def test_the_game_cannot_be_saved(opened) -> None:
         env.snapshot()
     with pytest.raises(EnvironmentUnavailable):
         env.restore(np.zeros((1, 1), np.uint8))
+
+
+def test_the_worker_needs_an_old_python_and_the_standard_library_only() -> None:
+    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 7))
+    nodes = list(ast.walk(tree))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"smac", "numpy"}
 
 
 def test_a_game_started_again_has_another_seed() -> None:
