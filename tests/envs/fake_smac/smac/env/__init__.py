@@ -109,7 +109,8 @@ class StarCraft2Env:
         self.map_name, self._seed, self.damage = map_name, seed, ""
         self.reward_scale_rate, self.timestep = reward_scale_rate, obs_timestep_number
         self.n_agents, self.n_enemies, self.n_actions, self.episode_limit = 3, 3, 9, 60
-        if unknown := set(options) - {"continuing_episode", "debug"}:
+        unknown = set(options) - {"continuing_episode", "debug"}
+        if unknown:
             raise TypeError(f"__init__() got an unexpected keyword argument '{sorted(unknown)[0]}'")
         self.max_reward = 3 * 10 + 200
         self.timeouts = self.battles_game = self._episode_count = self.launches = 0
