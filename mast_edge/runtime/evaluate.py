@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mast_edge.atomic import write_atomically
+from mast_edge.envs.skirmish import SIMULATOR_VERSION
 from mast_edge.envs.smac_install import is_stand_in
 from mast_edge.provenance import versions
 from mast_edge.registry import ENVIRONMENTS
@@ -173,6 +174,7 @@ def _facts(candidate: Candidate, reference: Reference, design: Design, ground: G
             "config": _config_sha256(candidate.run),
         },
         "versions": versions(),
+        "simulator": SIMULATOR_VERSION if ground.backend == "skirmish" else None,
         "host": {"machine": platform.machine(), "system": platform.system(), "processor": _processor()},
     }
 
