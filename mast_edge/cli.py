@@ -70,7 +70,14 @@ def train(
     chosen = load_config(config, [*overrides, *([f"seed={seed}"] if seed is not None else [])])
     train_run = stage("mast_edge.train.loop", "train")
     with TrainingDisplay(quiet) as display:
-        result = train_run(chosen, device=device, learner=learner, fresh=fresh, progress=display)
+        result = train_run(
+            chosen,
+            device=device,
+            learner=learner,
+            fresh=fresh,
+            progress=display,
+            on_remark=lambda text: remark(quiet, text),
+        )
     facts = {
         "run": result.run,
         "t_env": result.t_env,
@@ -154,7 +161,10 @@ def export(
     "--margin", type=float, default=0.03, show_default=True, help="Largest loss that counts as parity."
 )
 @click.option(
-    "--env", "backend", type=click.Choice(["skirmish", "smac"]), default="skirmish", show_default=True
+    "--env",
+    "backend",
+    type=click.Choice(["skirmish", "smac"]),
+    help="Simulator or StarCraft II. Default: where it was trained.",
 )
 @common
 def evaluate(
@@ -164,7 +174,7 @@ def evaluate(
     reference: str | None,
     episodes: int | None,
     margin: float,
-    backend: str,
+    backend: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:

@@ -166,8 +166,13 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def config_sha256(config: ExperimentConfig) -> str:
-    """Hex digest of all values, independent of order and of where they came from."""
-    text = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
+    """Hex digest of all values that decide what is trained, independent of order and of where they came from.
+
+    `env.smac` is left out: time limits and the place of an interpreter do not make another experiment.
+    """
+    values = to_dict(config)
+    del values["env"]["smac"]
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

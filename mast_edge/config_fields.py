@@ -28,6 +28,28 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all sections: immutable, keyword-only, no unknown key."""
 
 
+class SmacGames(Section, frozen=True, kw_only=True):
+    """How games of real StarCraft II are kept (backend `smac`).
+
+    They do not change what is played, so they are no part of a run's identity.
+
+    Attributes:
+        python: interpreter in which SMAC is installed; empty: `$MAST_EDGE_SMAC_PYTHON`, else this one.
+        launch_timeout: seconds a game may take to start.
+        step_timeout: seconds one step may take.
+        restart_limit: restarts of one game within an hour.
+        backoff: seconds before the first restart; twice as long after each fault in a row, at most 60.
+        evaluation_games: games that `evaluate` keeps open; training keeps `rollout.n_envs`.
+    """
+
+    python: str = ""
+    launch_timeout: Positive = 120.0
+    step_timeout: Positive = 30.0
+    restart_limit: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 10
+    backoff: NonNegative = 1.0
+    evaluation_games: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+
+
 class Env(Section, frozen=True, kw_only=True):
     """Which battle.
 
@@ -36,12 +58,14 @@ class Env(Section, frozen=True, kw_only=True):
         backend: a name of registry.ENVIRONMENTS.
         profile: rule set of the simulator.
         options: SMAC environment options, passed on to the backend, which checks them.
+        smac: how the games of backend `smac` are started and watched.
     """
 
     map: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     backend: str = "skirmish"
     profile: Literal["liberty", "void"] = "liberty"
     options: dict[str, bool | int | float | str] = {}
+    smac: SmacGames = SmacGames()
 
 
 class Network(Section, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mast_edge.errors import EnvironmentUnavailable
 from mast_edge.provenance import installed_version
 from mast_edge.runs import NEEDED_BYTES, runs_root
 
@@ -129,10 +130,25 @@ def check_onnxruntime() -> Check:
 
 
 def check_smac() -> Check:
-    """The public index's package called smac is a hyper-parameter optimiser, not StarCraft's SMAC."""
+    """StarCraft's SMAC, in this interpreter or the one that is named; the index's smac is something else."""
+    from mast_edge.envs import smac_install
+
+    named = os.environ.get(smac_install.PYTHON_VARIABLE)
+    if named:
+        try:
+            python = smac_install.interpreter(named, os.environ)
+        except EnvironmentUnavailable as error:
+            return Check("smac package", "warn", f"no interpreter {named}", str(error))
+        found = smac_install.probe(python, os.environ)
+        if "error" in found:
+            fix = smac_install.explain(found["error"], found["message"], python)
+            return Check("smac package", "warn", f"{found['error']} in {python}", fix)
+        return Check("smac package", "ok", f"{found['smac']}, StarCraft's SMAC, Python {found['python']}")
     version = installed_version("smac")
     if version is None:
-        return Check("smac package", "ok", "not installed; the embedded simulator needs none")
+        variable = smac_install.PYTHON_VARIABLE
+        fix = f"for real StarCraft II: {smac_install.INSTALL}, or name its Python in {variable}"
+        return Check("smac package", "warn", "not installed; the embedded simulator needs none", fix)
     spec = importlib.util.find_spec("smac")
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     if any((Path(folder) / "env").is_dir() for folder in folders):
@@ -146,17 +162,27 @@ def check_smac() -> Check:
 
 
 def check_starcraft() -> Check:
-    """StarCraft II, found through SC2PATH; only `--env smac` needs it."""
-    value = os.environ.get("SC2PATH")
-    if not value:
-        return Check("StarCraft II", "ok", "SC2PATH is not set; the embedded simulator needs none")
-    versions = Path(value) / "Versions"
-    builds = sorted(path.name for path in versions.glob("Base*")) if versions.is_dir() else []
+    """StarCraft II, found as SMAC finds it; only `env.backend=smac` needs it."""
+    from mast_edge.envs import smac_install
+
+    folder = smac_install.game_folder(os.environ)
+    builds = smac_install.builds(folder)
     if not builds:
-        return Check(
-            "StarCraft II", "warn", f"no builds under {value}", "point SC2PATH at the StarCraftII folder"
-        )
-    return Check("StarCraft II", "ok", f"{value}: {', '.join(builds)}")
+        found = f"none in {folder}; the embedded simulator needs none"
+        return Check("StarCraft II", "warn", found, "install it and point SC2PATH at its folder")
+    return Check("StarCraft II", "ok", f"{folder}: {', '.join(builds)}")
+
+
+def check_smac_maps() -> Check:
+    """SMAC's map files, which neither SMAC nor the game brings along."""
+    from mast_edge.envs import smac_install
+
+    folder = smac_install.game_folder(os.environ)
+    present = smac_install.installed_maps(folder)
+    if not present:
+        fix = f"for real StarCraft II: unpack SMAC_Maps.zip from {smac_install.MAPS} into {folder / 'Maps'}"
+        return Check("SMAC maps", "warn", f"none in {smac_install.maps_folder(folder)}", fix)
+    return Check("SMAC maps", "ok", f"{len(present)} in {smac_install.maps_folder(folder)}")
 
 
 def check_compiler() -> Check:
@@ -223,6 +249,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_onnxruntime,
     check_smac,
     check_starcraft,
+    check_smac_maps,
     check_compiler,
     check_runs,
     check_disk,

@@ -23,7 +23,7 @@ RUNTIME_BACKENDS = {
     "onnx": "mast_edge.runtime.backends.onnx_:OnnxBackend",
     "torch": "mast_edge.runtime.backends.torch_:TorchBackend",
 }
-ENVIRONMENTS = {"skirmish": "mast_edge.envs.skirmish:Skirmish"}
+ENVIRONMENTS = {"skirmish": "mast_edge.envs.skirmish:Skirmish", "smac": "mast_edge.envs.smac:Smac"}
 
 
 def nearest(name: str, known: Mapping[str, object] | list[str]) -> str:

@@ -21,6 +21,10 @@ from mast_edge.registry import SPARSE_METHODS
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 TASK = "env:\n  map: 3m\n"
+SMAC_GAMES = {
+    **{"python": "", "launch_timeout": 120.0, "step_timeout": 30.0},
+    **{"restart_limit": 10, "backoff": 1.0, "evaluation_games": 1},
+}
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def test_defaults_are_the_papers() -> None:
         "gamma": 0.99,
         "sparsity": 0.9,
         "timeout_is_terminal": True,
-        "env": {"map": "3m", "backend": "skirmish", "profile": "liberty", "options": {}},
+        "env": {"map": "3m", "backend": "skirmish", "profile": "liberty", "options": {}, "smac": SMAC_GAMES},
         "network": {"hidden_dim": 64, "mixer_embed_dim": 32, "hypernet_dim": 64},
         "topology": {
             "evolve": True,
@@ -148,6 +152,9 @@ def test_the_hash_depends_on_values_only(file: Path) -> None:
     base = config_sha256(load_config(file, environ={}))
     assert config_sha256(load_config(file, ["optim.lr=0.0005", "t_max=2_000_000"], {})) == base
     assert config_sha256(load_config(file, ["seed=2"], {})) != base
+    # Where an interpreter lies and how long one waits for a game makes no other experiment.
+    assert config_sha256(load_config(file, ["env.smac.step_timeout=5"], {})) == base
+    assert load_config(file, ["env.smac.step_timeout=5"], {}).env.smac.step_timeout == 5.0
     assert config_sha256(load_config(file, ["target.start=750_001"], {})) != base
 
 
@@ -270,7 +277,7 @@ def test_mistakes_in_a_file_are_located(
         ("env: 3m\n", "a.yaml:1: env must be a mapping of keys to values; got '3m'"),
         ("env:\n  map: ../../etc\n", "a.yaml:2: env.map must be text of letters"),
         ("env:\n  map: 3\n", "a.yaml:2: env.map must be text"),
-        ("env: {map: 3m, backend: smac2}\n", "env.backend must be one of skirmish; got 'smac2'"),
+        ("env: {map: 3m, backend: smac2}\n", "env.backend must be one of skirmish, smac; got 'smac2'"),
         ("env: {map: 3m, profile: hots}\n", "env.profile must be one of liberty, void; got 'hots'"),
         (
             "env: {map: 3m, options: {a: [1]}}\n",

@@ -38,7 +38,9 @@ def test_missing_extras_are_warnings_with_the_pip_command(monkeypatch: pytest.Mo
     ):
         found = check()
         assert (found.status, f"mast-edge[{extra}]" in found.fix) == ("warn", True)
-    assert doctor.check_smac().status == "ok"
+    monkeypatch.delenv("MAST_EDGE_SMAC_PYTHON", raising=False)
+    assert doctor.check_smac().status == "warn"
+    assert "git+https://github.com/oxwhirl/smac" in doctor.check_smac().fix
 
 
 @pytest.mark.parametrize(("inside", "status"), [("env", "ok"), ("facade", "warn")])
@@ -57,12 +59,31 @@ def test_the_wrong_smac_is_told_from_the_right_one(
 def test_starcraft_is_looked_for_where_sc2path_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SC2PATH", raising=False)
-    assert doctor.check_starcraft().status == "ok"
     monkeypatch.setenv("SC2PATH", str(tmp_path))
-    assert doctor.check_starcraft().status == "warn"
+    assert (doctor.check_starcraft().status, doctor.check_smac_maps().status) == ("warn", "warn")
+    assert str(tmp_path) in doctor.check_smac_maps().fix
     (tmp_path / "Versions" / "Base69232").mkdir(parents=True)
     assert "Base69232" in doctor.check_starcraft().found
+    maps = tmp_path / "Maps" / "SMAC_Maps"
+    maps.mkdir(parents=True)
+    (maps / "3m.SC2Map").touch()
+    assert (doctor.check_smac_maps().status, doctor.check_smac_maps().found) == ("ok", f"1 in {maps}")
+
+
+FAKE_SMAC = Path(__file__).resolve().parent / "envs" / "fake_smac"
+
+
+def test_the_named_interpreter_is_asked_for_its_smac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAST_EDGE_SMAC_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", str(FAKE_SMAC))
+    assert (doctor.check_smac().status, "0.1.0b1" in doctor.check_smac().found) == ("ok", True)
+    (tmp_path / "smac").mkdir()
+    (tmp_path / "smac" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = doctor.check_smac()
+    assert (found.status, "SMAC3" in found.fix, "oxwhirl" in found.fix) == ("warn", True, True)
+    monkeypatch.setenv("MAST_EDGE_SMAC_PYTHON", str(tmp_path / "no-python"))
+    assert "no-python" in doctor.check_smac().found
 
 
 def test_no_compiler_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

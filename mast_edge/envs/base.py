@@ -1,12 +1,14 @@
 """The protocol every environment answers: a batch of independent battles, stepped together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mast_edge.spec import EnvSpec
+
+_NONE_LOST = np.zeros(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Step:
             `continuing_episode` says; the learner's `timeout_is_terminal` decides what it means).
         battle_won: (E,) bool.
         dead_allies, dead_enemies: (E,) int32.
+        lost: (E,) bool, the environment broke: discard this episode, which counts as terminated. The
+            environment has been restarted or will be at its next reset. Never true in the simulator.
     """
 
     reward: NDArray[np.float64]
@@ -28,6 +32,12 @@ class Step:
     battle_won: NDArray[np.bool_]
     dead_allies: NDArray[np.int32]
     dead_enemies: NDArray[np.int32]
+    lost: NDArray[np.bool_] = field(default_factory=lambda: _NONE_LOST)
+
+    def __post_init__(self) -> None:
+        """Without a `lost`, none is."""
+        if self.lost is _NONE_LOST:
+            object.__setattr__(self, "lost", np.zeros(len(self.reward), np.bool_))
 
 
 class BatchEnv(Protocol):
@@ -36,6 +46,8 @@ class BatchEnv(Protocol):
     `obs`, `state` and `avail` are buffers that the next `reset` or `step` overwrites: copy what you keep.
     """
 
+    seeded: bool
+    """A seed fixes every episode, and `snapshot` and `restore` work. Not so with real StarCraft II."""
     spec: EnvSpec
     n_envs: int
     obs: NDArray[np.float32]
@@ -59,7 +71,11 @@ class BatchEnv(Protocol):
         ...
 
     def snapshot(self) -> NDArray[np.uint8]:
-        """(E, bytes): everything, random state included; `restore` brings it back exactly."""
+        """(E, bytes): everything, random state included; `restore` brings it back exactly.
+
+        Raises:
+            EnvironmentUnavailable: the environment is not `seeded`.
+        """
         ...
 
     def restore(self, snapshot: NDArray[np.uint8]) -> None:

@@ -54,6 +54,8 @@ class Skirmish:
     Source: smac.md 2 to 6 (interface), 9 (physics).
     """
 
+    seeded = True
+
     def __init__(
         self,
         map_name: str,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mast_edge.errors import MissingExtra
+from mast_edge.errors import MissingExtra, UsageError
 from mast_edge.runs import Run
 
 SMOOTHED_OVER = 10
@@ -22,7 +22,13 @@ def plot_win_rates(runs: Sequence[tuple[str, Run]], path: Path) -> None:
 
     Raises:
         MissingExtra: matplotlib is not installed.
+        UsageError: the runs were not all played in the same kind of environment.
     """
+    kinds = sorted({str(run.manifest.env.get("backend")) for _, run in runs})
+    if len(kinds) > 1:
+        raise UsageError(
+            f"plots: runs must be of one kind of environment; got {', '.join(kinds)}. Draw them separately."
+        )
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

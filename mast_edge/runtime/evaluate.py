@@ -1,7 +1,7 @@
 """Plays the game with an exported agent and gives the verdict."""
 
+import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 import platform
@@ -9,16 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mast_edge.atomic import write_atomically
-from mast_edge.config import load_config
-from mast_edge.envs.base import BatchEnv
 from mast_edge.envs.skirmish import SIMULATOR_VERSION
-from mast_edge.errors import EnvironmentUnavailable, UsageError
+from mast_edge.envs.smac_install import is_stand_in
 from mast_edge.provenance import versions
-from mast_edge.registry import ENVIRONMENTS, resolve
+from mast_edge.registry import ENVIRONMENTS
 from mast_edge.runs import Run
 from mast_edge.runtime.certificate import Certificate
 from mast_edge.runtime.contest import MakeEnv, Progress, contest
+from mast_edge.runtime.ground import Ground, open_ground
 from mast_edge.runtime.latency import act_latency
 from mast_edge.runtime.match import FIRST_SEED, seed_list_sha256
 from mast_edge.runtime.opponents import Candidate, Reference, find_candidate, find_reference, own_weights
@@ -38,7 +39,7 @@ def evaluate(
     reference: str | None = None,
     episodes: int | None = None,
     margin: float = DEFAULT_MARGIN,
-    env: str = "skirmish",
+    env: str | None = None,
     root: Path | None = None,
     on_progress: OnProgress | None = None,
     on_remark: Callable[[str], None] | None = None,
@@ -56,7 +57,7 @@ def evaluate(
         reference: see `opponents.find_reference`.
         episodes: one look at so many pairs; None = the sequential design.
         margin: largest loss of win rate that counts as parity, in (0, 1).
-        env: environment to play in.
+        env: environment to play in, "skirmish" or "smac"; None = the one the agent was trained in.
         root: where run folders live; `runs.runs_root()` when None.
         on_progress: called after every batch of episodes.
         on_remark: told which run and reference were taken, one line each.
@@ -68,7 +69,7 @@ def evaluate(
         UsageError: margin, episodes, runtime or env out of range.
         MissingInput: run, export, reference or optional package not there.
         ArtifactRefused: damaged, stale, or made for another map.
-        EnvironmentUnavailable: the map cannot be played here.
+        EnvironmentUnavailable: the map cannot be played here, StarCraft II is missing, or it broke too often.
     """
     check_margin(margin)
     design = SEQUENTIAL if episodes is None else fixed_sample(episodes)
@@ -78,21 +79,40 @@ def evaluate(
         tell(candidate.run.remark)
     opponent = find_reference(candidate, reference, root)
     tell(f"judging {opponent.judged}: against {opponent.label}")
-    make_env = environments(env, candidate)
+    with contextlib.closing(open_ground(env or _home(candidate), candidate)) as ground:
+        verdict = _judge(ground, candidate, opponent, design, margin, on_progress)
+    return _save(verdict, candidate)
+
+
+def _home(candidate: Candidate) -> str:
+    """Where the agent was trained, if that can be played in."""
+    trained_in = candidate.agent.contract.env_backend
+    return trained_in if trained_in in ENVIRONMENTS else "skirmish"
+
+
+def _judge(
+    ground: Ground,
+    candidate: Candidate,
+    opponent: Reference,
+    design: Design,
+    margin: float,
+    on_progress: OnProgress | None,
+) -> Verdict:
+    make_env, model = ground.make_env, candidate.agent.model
     _check_contracts(make_env, candidate, opponent)
     certificate, drift = _shadow(make_env, candidate, opponent, design, on_progress)
-    result = contest(
-        make_env, BatchTeam(candidate.agent), BatchTeam(opponent.agent), design, margin, on_progress
-    )
+    ours, theirs = BatchTeam(candidate.agent), BatchTeam(opponent.agent)
+    order = None if ground.seeded else np.random.default_rng(FIRST_SEED)
+    result = contest(make_env, ours, theirs, design, margin, on_progress, batch=ground.batch, order=order)
     decision, reason = decide(opponent.judged, result, margin, design, certificate)
-    verdict = Verdict(
+    return Verdict(
         judged=opponent.judged,
         run=candidate.run.path.name if candidate.run else None,
         artifact=str(candidate.path),
-        runtime=runtime,
-        kernel=candidate.agent.model.path_taken,
+        runtime=candidate.runtime,
+        kernel=model.path_taken,
         reference=opponent.label,
-        env=env,
+        env=ground.backend,
         map_name=candidate.agent.contract.map_name,
         wins=result.wins,
         reference_wins=result.reference_wins,
@@ -106,31 +126,12 @@ def evaluate(
         latency=act_latency(make_env, candidate.agent),
         decision=decision,
         reason=reason,
-        facts=_facts(candidate, opponent, design, env),
-        not_tested=_not_tested(opponent, certificate),
+        facts=_facts(candidate, opponent, design, ground),
+        not_tested=_not_tested(opponent, certificate, ground),
+        paired=ground.seeded,
+        lost=result.lost,
+        worst=result.worst,
     )
-    return _save(verdict, candidate)
-
-
-def environments(name: str, candidate: Candidate) -> MakeEnv:
-    """Environments like those the candidate was trained in: its run's options when the run is known."""
-    if name == "smac":
-        raise EnvironmentUnavailable(
-            "evaluate: env must be skirmish in this version; got smac. Leave --env out to use the simulator."
-        )
-    make = resolve("environment", ENVIRONMENTS, name, error=UsageError)
-    options: dict[str, Any] = {}
-    if candidate.run is not None and (config := candidate.run.path / "config.resolved.yaml").is_file():
-        game = load_config(config, environ={}).env
-        options = {"profile": game.profile, **game.options}
-    made: MakeEnv = functools.partial(_make, make, candidate.agent.contract.map_name, options)
-    return made
-
-
-def _make(
-    make: Callable[..., BatchEnv], map_name: str, options: dict[str, Any], n: int, seed: int
-) -> BatchEnv:
-    return make(map_name, n, seed=seed, **options)
 
 
 def _check_contracts(make_env: MakeEnv, candidate: Candidate, reference: Reference) -> None:
@@ -156,14 +157,16 @@ def _shadow(
     return shadow_pass(make_env, candidate.agent, own.agent, episodes, on_progress)
 
 
-def _facts(candidate: Candidate, reference: Reference, design: Design, env: str) -> dict[str, Any]:
+def _facts(candidate: Candidate, reference: Reference, design: Design, ground: Ground) -> dict[str, Any]:
     provenance, count = candidate.agent.model.provenance, design.looks[-1]
+    seeds = {"first": FIRST_SEED, "count": count, "sha256": seed_list_sha256(FIRST_SEED, count)}
     return {
         "algorithm": candidate.algorithm,
         "method": candidate.method,
         "sparsity": provenance.get("sparsity"),
         "reference_run": reference.run.path.name if reference.run else None,
-        "seeds": {"first": FIRST_SEED, "count": count, "sha256": seed_list_sha256(FIRST_SEED, count)},
+        "seeds": seeds if ground.seeded else None,
+        "game": ground.facts,
         "sha256": {
             "artifact": candidate.agent.model.sha256,
             "checkpoint": candidate.checkpoint_sha256,
@@ -171,7 +174,7 @@ def _facts(candidate: Candidate, reference: Reference, design: Design, env: str)
             "config": _config_sha256(candidate.run),
         },
         "versions": versions(),
-        "simulator": SIMULATOR_VERSION if env == "skirmish" else None,
+        "simulator": SIMULATOR_VERSION if ground.backend == "skirmish" else None,
         "host": {"machine": platform.machine(), "system": platform.system(), "processor": _processor()},
     }
 
@@ -190,14 +193,20 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _not_tested(reference: Reference, certificate: Certificate | None) -> tuple[str, ...]:
+def _not_tested(reference: Reference, certificate: Certificate | None, ground: Ground) -> tuple[str, ...]:
     said = []
     if reference.judged == "fidelity":
         said.append("whether it wins as often as a dense agent: the reference has the same weights")
     if certificate is None:
         said.append("whether this runtime takes the checkpoint's actions: the checkpoint is not at hand")
     said.append("the training recipe: one run says nothing about other seeds of training")
-    said.append("StarCraft II: every episode was played in the embedded simulator")
+    if ground.facts is None:
+        said.append("StarCraft II: every episode was played in the embedded simulator")
+    elif is_stand_in(ground.facts):
+        said.append("StarCraft II: SMAC played against its stand-in, which is the embedded simulator")
+    else:
+        version = ground.facts.get("game_version")
+        said.append(f"other versions of StarCraft II than {version}: results do not carry over")
     return tuple(said)
 
 
@@ -206,6 +215,7 @@ def _save(verdict: Verdict, candidate: Candidate) -> Verdict:
     if candidate.run is None:
         return verdict
     asked = [verdict.facts["sha256"], verdict.reference, verdict.margin, verdict.design.looks]
+    asked += [] if verdict.env == "skirmish" else [verdict.env, verdict.facts["game"]]
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     path = candidate.run.path / "eval" / f"{verdict.runtime}-{digest}.json"
     path.parent.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mast_edge.runtime.agent import Agent
 from mast_edge.runtime.contest import MakeEnv
-from mast_edge.runtime.match import FIRST_SEED, play_batch
+from mast_edge.runtime.match import FIRST_SEED, play_rounds
 from mast_edge.runtime.team import BatchTeam
 from mast_edge.runtime.verdict import Latency
 
@@ -41,11 +41,7 @@ def act_latency(make_env: MakeEnv, agent: Agent, calls: int = CALLS) -> Latency:
         calls: timed calls, after `WARM_UP` more.
     """
     team = RecordingTeam(agent)
-    env = make_env(1, FIRST_SEED)
-    try:
-        play_batch(env, team)
-    finally:
-        env.close()
+    play_rounds(make_env, team, 1, FIRST_SEED)
     lone = agent.clone(0)
     taken = np.empty(WARM_UP + calls, np.int64)
     for k in range(len(taken)):

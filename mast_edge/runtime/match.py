@@ -43,6 +43,7 @@ class Outcomes:
         length: (E,) int64, steps.
         returns: (E,) float64, undiscounted.
         actions: (T, E, N) int16, -1 after an episode's end.
+        lost: (E,) bool, the environment broke: this episode says nothing.
     """
 
     won: NDArray[np.bool_]
@@ -50,6 +51,7 @@ class Outcomes:
     length: NDArray[np.int64]
     returns: NDArray[np.float64]
     actions: NDArray[np.int16]
+    lost: NDArray[np.bool_]
 
 
 def play_batch(env: BatchEnv, team: Team, observe: Observe | None = None) -> Outcomes:
@@ -61,7 +63,7 @@ def play_batch(env: BatchEnv, team: Team, observe: Observe | None = None) -> Out
         observe: sees each step before it is played (display, recording).
     """
     e = env.n_envs
-    won, timed_out, playing = np.zeros(e, bool), np.zeros(e, bool), np.ones(e, bool)
+    won, timed_out, lost, playing = np.zeros(e, bool), np.zeros(e, bool), np.zeros(e, bool), np.ones(e, bool)
     length, returns = np.zeros(e, np.int64), np.zeros(e)
     history: list[NDArray[np.int16]] = []
     env.reset()
@@ -77,18 +79,52 @@ def play_batch(env: BatchEnv, team: Team, observe: Observe | None = None) -> Out
         ended = playing & step.terminated
         won |= ended & step.battle_won
         timed_out |= ended & step.timed_out
+        lost |= playing & step.lost
         playing = playing & ~ended
-    return Outcomes(won, timed_out, length, returns, np.stack(history))
+    return Outcomes(won, timed_out, length, returns, np.stack(history), lost)
+
+
+def play_rounds(make_env: Callable[[int, int], BatchEnv], team: Team, size: int, seed: int) -> Outcomes:
+    """`size` episodes; an environment that holds fewer battles than that plays several rounds.
+
+    Args:
+        make_env: (n_envs, seed) -> environment; closed here.
+        team: plays all of them.
+        size: at least 1.
+        seed: of the first battle.
+    """
+    env = make_env(size, seed)
+    try:
+        rounds = [play_batch(env, team)]
+        while sum(len(r.won) for r in rounds) < size:
+            rounds.append(play_batch(env, team))
+    finally:
+        env.close()
+    return rounds[0] if len(rounds) == 1 and len(rounds[0].won) == size else _joined(rounds, size)
+
+
+def _joined(rounds: list[Outcomes], size: int) -> Outcomes:
+    """The first `size` episodes, in the order of rounds and environments."""
+    steps = max(len(r.actions) for r in rounds)
+    return Outcomes(
+        won=np.concatenate([r.won for r in rounds])[:size],
+        timed_out=np.concatenate([r.timed_out for r in rounds])[:size],
+        length=np.concatenate([r.length for r in rounds])[:size],
+        returns=np.concatenate([r.returns for r in rounds])[:size],
+        actions=np.concatenate([_padded(r.actions, steps) for r in rounds], axis=1)[:, :size],
+        lost=np.concatenate([r.lost for r in rounds])[:size],
+    )
+
+
+def _padded(actions: NDArray[np.int16], steps: int) -> NDArray[np.int16]:
+    more = np.full((steps - len(actions), *actions.shape[1:]), -1, np.int16)
+    return np.concatenate([actions, more])
 
 
 def same_episodes(a: Outcomes, b: Outcomes) -> NDArray[np.bool_]:
     """(E,) whether both sides took the same actions from beginning to end."""
     steps = max(len(a.actions), len(b.actions))
-    padded = [
-        np.concatenate([x.actions, np.full((steps - len(x.actions), *x.actions.shape[1:]), -1, np.int16)])
-        for x in (a, b)
-    ]
-    same: NDArray[np.bool_] = (padded[0] == padded[1]).all(axis=(0, 2))
+    same: NDArray[np.bool_] = (_padded(a.actions, steps) == _padded(b.actions, steps)).all(axis=(0, 2))
     return same
 
 

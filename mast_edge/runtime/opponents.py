@@ -210,11 +210,12 @@ def _required(reference: Reference | None, candidate: Candidate) -> Reference:
 
 
 def newest_dense(candidate: Candidate, root: Path | None) -> Run | None:
-    """The newest complete dense run of the candidate's map and algorithm, other than its own."""
+    """The newest complete dense run of the candidate's map, backend and algorithm, other than its own."""
     game, own = candidate.agent.contract.map_name, candidate.run.path.resolve() if candidate.run else None
     for run in reversed(list_runs(root)[0]):
         m = run.manifest
-        same = (m.status, m.method, m.map, m.algorithm) == ("complete", "dense", game, candidate.algorithm)
+        kind = (m.status, m.method, m.map, m.algorithm, m.env.get("backend"))
+        same = kind == ("complete", "dense", game, candidate.algorithm, candidate.agent.contract.env_backend)
         if same and run.path.resolve() != own:
             return run
     return None

@@ -67,4 +67,5 @@ def _play_back(replay: Replay, screen: Screen | None) -> Outcomes:
         np.array([len(replay.actions)]),
         np.array([total]),
         replay.actions[:, None],
+        lost=np.zeros(1, bool),
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mast_edge.runtime.agent import Agent
 from mast_edge.runtime.certificate import Certificate, ShadowRecord
 from mast_edge.runtime.contest import MakeEnv, Progress
-from mast_edge.runtime.match import BATCH, FIRST_SEED, play_batch
+from mast_edge.runtime.match import BATCH, FIRST_SEED, play_rounds
 from mast_edge.runtime.team import rows_of, with_choice
 
 SHADOW_EPISODES = BATCH
@@ -92,11 +92,7 @@ def shadow_pass(
     done = 0
     while done < episodes:
         size = min(BATCH, episodes - done)
-        env = make_env(size, FIRST_SEED + done)
-        try:
-            play_batch(env, team)
-        finally:
-            env.close()
+        play_rounds(make_env, team, size, FIRST_SEED + done)
         done += size
         if on_progress is not None:
             on_progress(Progress("shadow", done, episodes))

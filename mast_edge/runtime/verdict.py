@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mast_edge.envs.smac_install import is_stand_in
 from mast_edge.runtime.certificate import Certificate
 from mast_edge.runtime.contest import Contest
 from mast_edge.runtime.parity import (
@@ -62,6 +63,9 @@ class Verdict:
         decision, reason: the verdict and its one-line ground.
         facts: hashes, seeds, versions, host.
         not_tested: claims that this evaluation says nothing about.
+        paired: both episodes of a pair began from the same seed.
+        lost: episodes that the environment broke; their pairs were left out and played again.
+        worst: outcomes if every lost episode had gone against the candidate; None when none was lost.
         saved: file it was written to.
     """
 
@@ -87,6 +91,9 @@ class Verdict:
     reason: str
     facts: Mapping[str, Any]
     not_tested: tuple[str, ...]
+    paired: bool = True
+    lost: int = 0
+    worst: Pairs | None = None
     saved: Path | None = None
 
     @property
@@ -135,6 +142,9 @@ class Verdict:
             "env": self.env,
             "map": self.map_name,
             "episodes": self.pairs.n,
+            "paired": self.paired,
+            "lost": self.lost,
+            "worst_case": None if self.worst is None else _outcomes(self.worst),
             "win_rate": self.win_rate,
             "win_rate_ci95": list(self.win_rate_ci95),
             "reference_win_rate": self.reference_win_rate,
@@ -173,6 +183,10 @@ class Verdict:
         }
 
 
+def _outcomes(pairs: Pairs) -> dict[str, int]:
+    return {"pairs": pairs.n, "lost": pairs.lost, "gained": pairs.gained}
+
+
 def decide(
     judged: Judged, contest: Contest, margin: float, design: Design, certificate: Certificate | None
 ) -> tuple[Decision, str]:
@@ -181,10 +195,11 @@ def decide(
     A certified decision that differs fails at once. For fidelity, winning as often is not enough: the Q
     values must also be as close as those of two float32 runtimes of the same weights are.
 
-    Against a reference that hardly wins, no loss beyond the margin is possible, so nothing is shown.
+    Against a reference that hardly wins, no loss beyond the margin is possible, so nothing is shown. And a
+    pass must hold even if every episode lost to a crash had gone against the candidate.
 
     Source: parity_and_safety.md sections 2, 3, 5. Fewer wins alone are never a failure.
-    Deviation: the last two rules are ours; they only ever turn a pass into "inconclusive".
+    Deviation: the rules after the first are ours; they only ever turn a pass into "inconclusive".
     """
     points, pairs = 100 * margin, contest.pairs
     if certificate is not None and certificate.certified_flips:
@@ -206,6 +221,8 @@ def decide(
             "inconclusive",
             f"the reference wins too rarely ({contest.reference_wins} of {pairs.n}) to lose to",
         )
+    if contest.worst is not None and design.decide(contest.worst, margin) != "pass":
+        return "inconclusive", f"{contest.lost} episodes were lost to crashes: they could hide such a loss"
     excluded = f"a loss of more than {points:g} points of win rate is excluded"
     if judged == "fidelity" and certificate is not None:
         same = (
@@ -251,6 +268,7 @@ def shown_path(path: str | Path) -> str:
 
 def _rows(verdict: Verdict) -> list[tuple[str, str]]:
     n = verdict.pairs.n
+    how = "from equal seeds" if verdict.paired else "in the order of play (the game has no seeds)"
     low, high = verdict.difference_ci90
     rows = [
         ("candidate", f"{shown_path(verdict.artifact)}  ({verdict.runtime}, {verdict.kernel})"),
@@ -263,11 +281,16 @@ def _rows(verdict: Verdict) -> list[tuple[str, str]]:
         ),
         (
             "pairs",
-            f"{n} from equal seeds: {verdict.pairs.lost} lost, {verdict.pairs.gained} gained, "
+            f"{n} {how}: {verdict.pairs.lost} lost, {verdict.pairs.gained} gained, "
             f"{verdict.identical} played alike throughout",
         ),
         ("test", _test(verdict)),
     ]
+    if verdict.facts.get("game"):
+        game = verdict.facts["game"]
+        name = "the stand-in for StarCraft II" if is_stand_in(game) else "StarCraft II"
+        rows.append(("game", f"{name} {game['game_version']}, SMAC {game['smac']}"))
+        rows.append(("lost episodes", f"{verdict.lost}, left out with their pairs and played again"))
     if verdict.certificate is not None:
         rows += _fidelity_rows(verdict.certificate)
     rows.append(

@@ -29,6 +29,7 @@ class Counters:
 
     t_env: int = 0
     episodes: int = 0
+    episodes_lost: int = 0
     evaluations: int = 0
     metrics_bytes: int = 0
     wall_seconds: float = 0.0
@@ -39,11 +40,14 @@ def write_state(
     learner: TorchLearner,
     replay: ReplayBuffers,
     streams: dict[str, np.random.Generator],
-    env_snapshot: NDArray[np.uint8],
+    env_snapshot: NDArray[np.uint8] | None,
     counters: Counters,
 ) -> None:
-    """Writes the private part of a checkpoint into `folder`, whose owner makes it atomic."""
-    arrays = {**learner.state(), "env": env_snapshot}
+    """Writes the private part of a checkpoint into `folder`, whose owner makes it atomic.
+
+    `env_snapshot` is None where the environment cannot be saved.
+    """
+    arrays = {**learner.state(), **({} if env_snapshot is None else {"env": env_snapshot})}
     (folder / STATE_FILE).write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
     resume = {
         "schema": "mast-edge/resume/1",
@@ -62,15 +66,15 @@ def read_state(
     replay: ReplayBuffers,
     streams: dict[str, np.random.Generator],
     journal: "ReplayJournal",
-) -> tuple[Counters, NDArray[np.uint8]]:
+) -> tuple[Counters, NDArray[np.uint8] | None]:
     """Brings learner, replay and streams back to where the checkpoint left them.
 
     Returns:
-        The counters and the environment's snapshot.
+        The counters and the environment's snapshot, None where there is none.
     """
     arrays = load_file(folder / STATE_FILE)
     resume: dict[str, Any] = json.loads((folder / RESUME_FILE).read_text(encoding="utf-8"))
-    env_snapshot = arrays.pop("env")
+    env_snapshot = arrays.pop("env", None)
     learner.load_state(arrays, resume["updates"], resume["replaced"])
     for name, state in resume["streams"].items():
         streams[name].bit_generator.state = state

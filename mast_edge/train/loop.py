@@ -1,5 +1,6 @@
 """`train`: a config becomes a run folder, which resumes itself and never loses more than one interval."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +23,10 @@ from mast_edge.train.metrics import MetricsLog
 from mast_edge.train.rollout import Rollout
 from mast_edge.train.trainer import Trainer, Window
 
-RECORDED_EPISODES = 8
-"""Greedy episodes kept in each checkpoint, for exports to be verified on."""
+INEXACT = (
+    "resumed from a fresh episode: StarCraft II cannot save its state, so this run goes on with the same "
+    "weights, replay and random streams, but not bit for bit as it would have without the stop"
+)
 REPORTS_PER_EVALUATION = 4
 """Lines of training metrics between two evaluations."""
 
@@ -72,6 +75,7 @@ def train(
     fresh: bool = False,
     runs_root: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    on_remark: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Trains, or goes on training, the run that belongs to `config`.
 
@@ -82,21 +86,27 @@ def train(
         fresh: start over, discarding what the run folder holds.
         runs_root: where run folders live; `$MAST_EDGE_RUNS` or `runs/` when None.
         progress: called a few times a second.
+        on_remark: told what a user should know about this run, one line each.
 
     Returns:
         The result; its status is `interrupted` after SIGINT or SIGTERM, with a checkpoint written.
 
     Raises:
-        EnvironmentUnavailable: the map, device or learner is not available; nothing was written.
+        EnvironmentUnavailable: the map, device or learner is not available, then nothing was written; or
+            games of StarCraft II broke too often, then the last checkpoint is kept.
         Divergence: loss or gradients are not finite; the last good checkpoint is kept.
     """
     torch.set_num_threads(1)  # one thread per run: results do not depend on load (training_speed.md 5)
     trainer = Trainer(config, _device(device, learner))
     with (
+        contextlib.closing(trainer.env),
         RunFolder.open(config, trainer.env.spec, root=runs_root, fresh=fresh) as run,
         _stop_signals() as stop,
     ):
-        return _Session(run, trainer, progress).run(stop)
+        session = _Session(run, trainer, progress)
+        if session.remark and on_remark is not None:
+            on_remark(session.remark)
+        return session.run(stop)
 
 
 class _Session:
@@ -107,13 +117,18 @@ class _Session:
         self.progress = progress
         self.journal = ReplayJournal(run.path / "replay")
         self.log = MetricsLog(run.path)
+        self.remark = ""
         latest = run.latest_checkpoint()
         if latest is not None:
             counters, snapshot = read_state(
                 latest, trainer.learner, trainer.replay, trainer.streams, self.journal
             )
             trainer.counters = counters
-            trainer.env.restore(snapshot)
+            if trainer.env.seeded and snapshot is not None:
+                trainer.env.restore(snapshot)
+            else:
+                self.remark = INEXACT
+                run.note(INEXACT)
             trainer.evaluations.extend(self.log.resume(counters.metrics_bytes))
         else:
             self.log.resume(0)
@@ -174,6 +189,7 @@ class _Session:
                 "win_rate": float(rollout.won.mean()),
                 "return": float(rollout.returns.mean()),
                 "episode_length": float(np.mean([e.length for e in rollout.episodes])),
+                "episodes_lost": rollout.lost,
             },
         )
         self._show(force=True)
@@ -191,6 +207,7 @@ class _Session:
                 "epsilon": trainer.epsilon,
                 "replaced": trainer.learner.replaced,
                 "replay_episodes": len(trainer.replay.episodes),
+                "episodes_lost": window.episodes_lost,
                 "env_steps_per_second": self._steps_per_second(),
                 **{f"seconds_{name}": value for name, value in window.seconds.items()},
             }
@@ -203,9 +220,10 @@ class _Session:
         counters.wall_seconds = self.seconds_before + time.monotonic() - self.started
         counters.metrics_bytes = self.log.sync()
         self.journal.append(trainer.replay)
+        snapshot = trainer.env.snapshot() if trainer.env.seeded else None
 
         def write(folder: Path) -> None:
-            recorded = _recorded(trainer.greedy(RECORDED_EPISODES, 0))
+            recorded = _recorded(trainer.greedy(trainer.recorded_episodes, 0))
             weights = trainer.learner.online.numpy("agent")
             write_agent_files(
                 folder,
@@ -216,7 +234,7 @@ class _Session:
                 recorded,
             )
             write_state(
-                folder, trainer.learner, trainer.replay, trainer.streams, trainer.env.snapshot(), counters
+                folder, trainer.learner, trainer.replay, trainer.streams, snapshot, counters
             )
 
         self.folder.write_checkpoint(

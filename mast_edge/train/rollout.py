@@ -99,10 +99,11 @@ class _Recorder:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """E finished episodes, and whether each was won."""
+    """Finished episodes, whether each was won, and how many were lost because the environment broke."""
 
     episodes: list[Episode]
     won: NDArray[np.bool_]
+    lost: int = 0
 
     @property
     def steps(self) -> int:
@@ -120,6 +121,8 @@ def play_episodes(
 ) -> Rollout:
     """Plays one episode in every environment of the batch; finished ones wait for the rest.
 
+    Episodes that the environment lost are left out and counted: there are fewer then than environments.
+
     Args:
         env: E environments; reset here.
         actor: weights loaded.
@@ -130,7 +133,7 @@ def play_episodes(
     actor.reset()
     recorders = [_Recorder() for _ in range(env.n_envs)]
     episodes: list[Episode | None] = [None] * env.n_envs
-    won = np.zeros(env.n_envs, bool)
+    won, lost = np.zeros(env.n_envs, bool), np.zeros(env.n_envs, bool)
     running = np.ones(env.n_envs, bool)
     for b, recorder in enumerate(recorders):
         recorder.see(env, b)
@@ -141,8 +144,26 @@ def play_episodes(
             recorders[b].actions.append(actions[b].astype(np.uint8))
             recorders[b].reward.append(float(step.reward[b]))
             recorders[b].see(env, b)
-        for b in np.flatnonzero(running & step.terminated).tolist():
+        lost |= running & step.lost
+        for b in np.flatnonzero(running & step.terminated & ~step.lost).tolist():
             episodes[b] = recorders[b].episode(timed_out=bool(step.timed_out[b]))
             won[b] = step.battle_won[b]
         running &= ~step.terminated
-    return Rollout([e for e in episodes if e is not None], won)
+    return Rollout([e for e in episodes if e is not None], won[~lost], int(lost.sum()))
+
+
+def play_exactly(env: BatchEnv, actor: Actor, count: int) -> Rollout:
+    """`count` greedy episodes, round after round; lost ones are replaced.
+
+    Each round's episodes are taken in the order of the environments, not in the order in which they end, so
+    that short battles are not preferred.
+    """
+    episodes: list[Episode] = []
+    won: list[bool] = []
+    lost = 0
+    while len(episodes) < count:
+        rollout = play_episodes(env, actor)
+        episodes += rollout.episodes
+        won += rollout.won.tolist()
+        lost += rollout.lost
+    return Rollout(episodes[:count], np.array(won[:count]), lost)

@@ -13,17 +13,20 @@ import torch
 
 from mast_edge.config_fields import ExperimentConfig
 from mast_edge.envs.base import BatchEnv
+from mast_edge.envs.making import make_battles
 from mast_edge.errors import ConfigError
-from mast_edge.registry import ALGORITHMS, ENVIRONMENTS, SPARSE_METHODS, resolve
+from mast_edge.registry import ALGORITHMS, SPARSE_METHODS, resolve
 from mast_edge.spec import AgentSpec, EnvSpec
 from mast_edge.train.checkpoint import Counters
 from mast_edge.train.learners.torch import TorchLearner
 from mast_edge.train.replay import ReplayBuffers, pack
-from mast_edge.train.rollout import Actor, Rollout, epsilon, play_episodes
+from mast_edge.train.rollout import Actor, Rollout, epsilon, play_episodes, play_exactly
 
 STREAMS = ("weights", "topology", "acting", "sampling")
 LAST_EVALUATIONS = 20
 """A run's score is the mean of its last 20 evaluations (paper section 5.1)."""
+RECORDED_EPISODES = 8
+"""Greedy episodes kept in each checkpoint, for exports to be verified on."""
 EVALUATION_SEED = 2**30
 """Training environments have seeds below this, evaluations during training from here to 2**31."""
 
@@ -39,11 +42,7 @@ def make_env(config: ExperimentConfig, n_envs: int, seed: int) -> BatchEnv:
     Raises:
         EnvironmentUnavailable: the map or backend cannot be played here.
     """
-    factory = resolve("env.backend", ENVIRONMENTS, config.env.backend)
-    env: BatchEnv = factory(
-        config.env.map, n_envs=n_envs, seed=seed, profile=config.env.profile, **config.env.options
-    )
-    return env
+    return make_battles(config.env, n_envs, seed)
 
 
 def training_seed(seed: int) -> int:
@@ -56,6 +55,7 @@ class Window:
     """Sums since the last line of metrics.jsonl."""
 
     updates: int = 0
+    episodes_lost: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("play", "learn", "evaluate"), 0.0)
@@ -132,6 +132,11 @@ class Trainer:
         return epsilon(self.counters.t_env, e.start, e.end, e.anneal_steps)
 
     @property
+    def recorded_episodes(self) -> int:
+        """Episodes to record in a checkpoint: real games take seconds each, so one of each is enough."""
+        return RECORDED_EPISODES if self.env.seeded else min(RECORDED_EPISODES, self.env.n_envs)
+
+    @property
     def evaluation_due(self) -> bool:
         """Evaluations sit on the grid 0, interval, 2 interval, ... t_max (algorithms.md 9)."""
         return self.counters.t_env >= self.counters.evaluations * self.config.evaluation.interval
@@ -145,6 +150,8 @@ class Trainer:
             self.replay.add(episode)
         self.counters.t_env += rollout.steps
         self.counters.episodes += len(rollout.episodes)
+        self.counters.episodes_lost += rollout.lost
+        self.window.episodes_lost += rollout.lost
         self.window.returns += rollout.returns.tolist()
         self.window.lengths += [e.length for e in rollout.episodes]
         self.window.wins += rollout.won.tolist()
@@ -167,7 +174,14 @@ class Trainer:
         return rollout
 
     def greedy(self, episodes: int, index: int) -> Rollout:
-        """`episodes` greedy battles; `index` picks their seeds."""
+        """`episodes` greedy battles; `index` picks their seeds.
+
+        Where seeds decide nothing the games that training has open are used: starting others would cost
+        minutes and gain nothing.
+        """
+        if not self.env.seeded:
+            self.actor.load(self.learner.online.numpy("agent"))
+            return play_exactly(self.env, self.actor, episodes)
         seed = EVALUATION_SEED + (training_seed(self.config.seed) + index * episodes) % (
             EVALUATION_SEED - episodes
         )

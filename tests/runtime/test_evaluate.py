@@ -254,7 +254,7 @@ def test_the_environment_must_be_the_one_trained_for(tmp_path):
         ({"margin": 0.0}, UsageError, "margin must be between 0 and 1"),
         ({"episodes": 0}, UsageError, "episodes must be at least 1"),
         ({"runtime": "crs"}, UsageError, r"runtime must be one of .*Did you mean 'csr'\?"),
-        ({"env": "smac"}, EnvironmentUnavailable, "env must be skirmish"),
+        ({"env": "smac"}, EnvironmentUnavailable, "SC2PATH must be a StarCraft II folder; got /nowhere"),
         ({"env": "chess"}, UsageError, "environment: name must be one of skirmish"),
         (
             {"reference": "dense"},
@@ -267,7 +267,8 @@ def test_the_environment_must_be_the_one_trained_for(tmp_path):
         ({"artifact": "nowhere.safetensors"}, MissingInput, "got nothing there"),
     ],
 )
-def test_refusals(tmp_path, lone_run, asked, error, message):
+def test_refusals(tmp_path, monkeypatch, lone_run, asked, error, message):
+    monkeypatch.setenv("SC2PATH", "/nowhere")
     with pytest.raises(error, match=message):
         evaluate(root=tmp_path, **asked)
     assert not (lone_run / "eval").exists()

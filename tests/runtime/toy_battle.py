@@ -16,6 +16,7 @@ class ToyBattle:
     """Conforms to BatchEnv."""
 
     spec = SPEC
+    seeded = True
 
     def __init__(self, n_envs, seed):
         self.n_envs, self.seeds = n_envs, [seed + b for b in range(n_envs)]
