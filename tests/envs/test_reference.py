@@ -25,7 +25,7 @@ DUE = {
 }
 """Unit type -> event that a fight with such units must show."""
 
-N_STEPS = {"corridor": 34, "so_many_baneling": 34, "27m_vs_30m": 16, "25m": 18, "2c_vs_64zg": 22, "6h_vs_8z": 24}
+N_STEPS = {"corridor": 34, "so_many_baneling": 34, "27m_vs_30m": 16, "25m": 18, "2c_vs_64zg": 22}
 USUAL_STEPS = 30
 CROWDS = ("corridor", "2c_vs_64zg", "bane_vs_bane", "27m_vs_30m")
 """Maps on which somebody steps aside within the steps played."""
