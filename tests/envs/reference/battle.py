@@ -14,7 +14,6 @@ from tests.envs.reference.units import (
     SHIELD_DELAY,
     SHIELD_REGEN,
     Kind,
-    data_file,
     grain,
     squared_distance,
     within,
@@ -40,25 +39,21 @@ class Reference:
         *,
         smac=None,
         units=None,
-        cliff_walk=None,
         step_mul=8,
         move_amount=2,
         sidestep=True,
     ):
         """`smac` and `units` (made-up maps and unit data) take the place of the files' own."""
-        if smac is None:
-            smac = smac_map(map_name)
-            cliff_walk = data_file("smac_maps.json")["maps"][map_name].get("cliff_walk")
+        smac = smac or smac_map(map_name)
         self.kinds = {name: Kind(name, data) for name, data in (units or unit_types(profile)).items()}
         self.draws, self.loop = Draws(seed, episode), 0
         self.spawn_jitter, self.step_mul, self.move_amount = spawn_jitter, step_mul, move_amount
         self.sidestep, self.heals_agents = sidestep, smac.map_type == "MMM"
         self.goes_for_agents = smac.attack is not None and smac.attack["kind"] == "agents"
         self.events = collections.Counter()
-        cells = [(x, y) for x in range(SIZE) for y in range(SIZE) if smac.walkable[x, y]]
-        x0, y0, x1, y1 = cliff_walk or (0, 0, 0, 0)
-        cliff = [(x, y) for x in range(x0, x1) for y in range(y0, y1)]
-        self.ground, self.cliff_ground = Ground(cells), Ground([*cells, *cliff])
+        all_cells = [(x, y) for x in range(SIZE) for y in range(SIZE)]
+        self.ground = Ground([cell for cell in all_cells if smac.walkable[cell]])
+        self.cliff_ground = Ground([cell for cell in all_cells if smac.walkable[cell] or smac.cliff[cell]])
         self.n_agents = len(smac.ally_types)
         spawn(self, smac)
 
