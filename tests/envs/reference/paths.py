@@ -19,6 +19,7 @@ class Ground:
         xs, ys = {x for x, _ in cells}, {y for _, y in cells}
         extent = (max(xs) - min(xs) + 1) * (max(ys) - min(ys) + 1)
         self.needs_paths = len(self.cells) != extent
+        self.ways = {cell: list(self.neighbours(cell)) for cell in self.cells}
         self.fields = {}
 
     def holds(self, x, y):
@@ -46,6 +47,7 @@ class Ground:
         return self.cells.issuperset(visited)
 
     def neighbours(self, cell):
+        """(cell, cost) of the steps allowed from a cell."""
         cx, cy = cell
         for dx, dy, cost in STEPS:
             if {(cx + dx, cy + dy), (cx + dx, cy), (cx, cy + dy)} <= self.cells:
@@ -62,7 +64,7 @@ class Ground:
                 if cell in costs:
                     continue
                 costs[cell] = cost
-                for other, step in self.neighbours(cell):
+                for other, step in self.ways[cell]:
                     heapq.heappush(heap, (cost + step, other))
             self.fields[goal] = costs
         return self.fields[goal]
@@ -75,7 +77,7 @@ class Ground:
         cell = math.floor(start[0]), math.floor(start[1])
         centres = []
         while len(centres) < LOOK_AHEAD and field.get(cell, 0) > 0:
-            ways = [(field[other] + cost, other) for other, cost in self.neighbours(cell)]
+            ways = [(field[other] + cost, other) for other, cost in self.ways[cell]]
             cell = min(ways, key=lambda way: way[0])[1]
             centres.append((cell[0] + 0.5, cell[1] + 0.5))
         clear = [centre for centre in centres if self.is_clear(start, centre)]

@@ -63,7 +63,7 @@ def spawn(battle, smac):
 
 def goal_point(battle, attack, enemy):
     """The point of the enemies' attack-move, None if they go for agents. Source: smac.md 9.4."""
-    if attack is None:
+    if attack is None or attack["kind"] == "none":
         return enemy.x, enemy.y
     if attack["kind"] == "agents":
         return None
