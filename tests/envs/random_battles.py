@@ -120,11 +120,13 @@ class RandomBattle:
         return float(x), float(y)
 
     def draw_changes(self, profile: str) -> dict[str, Any]:
-        """Vitals that make battles short or long, and medivacs that run dry."""
+        """Vitals that make battles short or long, medivacs that run dry, enemies who see less than they hit."""
         changes: dict[str, Any] = {}
         if self.rng.random() < 0.5:
             for kind, unit in unit_types(profile).items():
                 changes[f"{kind}.hp"] = int(unit["hp"] * self.rng.choice([0.2, 0.5, 2, 6])) + 1
         if self.rng.random() < 0.3:
             changes["medivac.energy.start"] = int(self.rng.integers(0, 8))
+        if self.rng.random() < 0.3:
+            changes |= {f"{kind}.weapon.scan": 2 for kind in KINDS if kind != "medivac"}
         return changes

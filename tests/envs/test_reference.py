@@ -112,7 +112,7 @@ def test_same_battle_in_random_places() -> None:
     events: Counter[str] = Counter()
     for seed in range(40):
         events += random_battle(seed)
-    assert {*DUE.values(), "blast", "splash", "sidestep", "refused"} <= set(events), events
+    assert {*DUE.values(), "blast", "splash", "sidestep", "refused", "answer"} <= set(events), events
 
 
 @pytest.mark.slow
