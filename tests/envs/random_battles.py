@@ -120,7 +120,7 @@ class RandomBattle:
         return float(x), float(y)
 
     def draw_changes(self, profile: str) -> dict[str, Any]:
-        """Vitals that make battles short or long, medivacs that run dry, enemies who see less than they hit."""
+        """Vitals for short and long battles, medivacs that run dry, enemies who see less than they hit."""
         changes: dict[str, Any] = {}
         if self.rng.random() < 0.5:
             for kind, unit in unit_types(profile).items():

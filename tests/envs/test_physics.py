@@ -8,7 +8,7 @@ import pytest
 from mast_edge.envs import skirmish
 from mast_edge.envs.skirmish import Skirmish
 from mast_edge.envs.units import unit_types
-from tests.envs.arena import ATTACK, EAST, NORTH, STOP, Arena
+from tests.envs.arena import ATTACK, EAST, NORTH, STOP, WEST, Arena
 from tests.envs.test_battle import ALIVE, HEALTH, ORDER, SHIELD, TARGET, X, Y
 
 ENERGY, AGENT = 4, 0
@@ -301,6 +301,22 @@ def test_enemies_go_for_the_agent_with_the_shortest_way() -> None:
     )
     arena.step(STOP, STOP)
     assert arena.units()[2, [X, Y]].tolist() == [16.5 + 756 / 4096, 9.0]
+
+
+def test_enemies_choose_their_agent_anew_every_sixteen_loops() -> None:
+    # Both agents walk west: 7 cells against 8 in loop 0, 8 against 7 from loop 8 on, 9 against 6 in loop 16.
+    arena = Arena(
+        [("marine", 9.5, 16.5), ("marine", 24.5, 16.5)],
+        [("zergling", 16.5, 16.5)],
+        attack={"kind": "agents"},
+        changes={"zergling.speed": 0.5, "zergling.weapon.scan": 0},
+        base="3s_vs_3z",
+    )
+    for _ in range(16):
+        arena.step(WEST, WEST)
+    assert arena.units()[2, X] == 16.5 - 16 * 128 / 4096
+    arena.step(WEST, WEST)
+    assert arena.units()[2, X] == 16.5 - 15 * 128 / 4096
 
 
 def test_sidestep_round_an_obstacle() -> None:
