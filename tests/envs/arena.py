@@ -80,6 +80,7 @@ class Arena:
         self.core.step(
             chosen, None, self.obs, self.state, self.avail, self.reward, self.flags, self.dead
         )
+        self.played = chosen[0]
         return float(self.reward[0])
 
     @property

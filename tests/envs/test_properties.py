@@ -1,10 +1,8 @@
 """What holds in every battle, whoever plays: places, vitals, the dead, the grain, and equal bits."""
 
-import inspect
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,7 +120,6 @@ def test_bits_depend_on_nothing_but_seed_and_actions(
     assert moment(batch, row) == moment(lone, 0) == moment(other, row)
 
 
-@pytest.mark.skipif("threads" not in inspect.signature(Skirmish).parameters, reason="one thread only")
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(name=MAPS, seed=SEEDS, threads=st.integers(2, 4))
 def test_threads_change_no_bit(name: str, seed: int, threads: int) -> None:
