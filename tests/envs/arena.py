@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mast_edge.envs.maps import native_interface, native_world, smac_map
 from mast_edge.envs.options import SmacOptions
@@ -18,7 +19,11 @@ Place = tuple[str, float, float]
 
 
 class Arena:
-    """One battle: agents and enemies at exact places, no scatter; `units` columns as in `_core.pyi`."""
+    """One battle: agents and enemies at exact places, no scatter; `units` columns as in `_core.pyi`.
+
+    Walls, rules and attack order are those of the map `base` unless `walkable`, `cliff`, `attack` are given;
+    without `attack` the enemies go to the point `goal`, and to where the first of them stands by default.
+    """
 
     def __init__(
         self,
@@ -32,8 +37,11 @@ class Arena:
         limit: int = 100_000,
         changes: Mapping[str, Any] | None = None,
         options: SmacOptions | None = None,
+        profile: str = "liberty",
+        attack: Mapping[str, Any] | None = None,
+        **grids: NDArray[np.uint8],
     ) -> None:
-        units = copy.deepcopy(dict(unit_types()))
+        units = copy.deepcopy(dict(unit_types(profile)))
         for path, value in (changes or {}).items():
             *parents, last = path.split(".")
             entry = units
@@ -41,14 +49,17 @@ class Arena:
                 entry = entry[parent]
             entry[last] = value
         goal = goal or enemies[0][1:]
-        smac = dataclasses.replace(
+        self.types = units
+        self.smac = smac = dataclasses.replace(
             smac_map(base),
             ally_types=tuple(name for name, _, _ in allies),
             enemy_types=tuple(name for name, _, _ in enemies),
             spawn_allies=tuple((name, 1, x, y) for name, x, y in allies),
             spawn_enemies=tuple((name, 1, x, y) for name, x, y in enemies),
-            attack={"kind": "point", "points": [goal]},
+            attack=attack or {"kind": "point", "points": [goal]},
             limit=limit,
+            type_bits=0,
+            **grids,
         )
         face = native_interface(smac, options or SmacOptions(), units)
         self.core = _core.Simulator(native_world(smac, units, spawn_jitter=False), face, 1, seed, step_mul)
