@@ -117,14 +117,16 @@ void choose_goal_unit(Loop &loop, int i) {
     Unit &unit = loop.units[i];
     if (loop.battle.loop % 16 != 0 && unit.goal_unit >= 0 && loop.units[unit.goal_unit].alive) return;
     const int from = cell_of({loop.crowd.x[i], loop.crowd.y[i]});
+    const auto &paths = loop.world.to_agents[loop.world.terrain[unit.kind]];
     unit.goal_unit = -1;
-    int least = std::numeric_limits<int>::max();
+    double least = std::numeric_limits<double>::infinity();
     for (int j = loop.first_opponent(i), end = loop.end_of_opponents(i); j < end; ++j) {
         if (!loop.units[j].alive) continue;
-        const FlowField &field = loop.world.ground->toward(cell_of({loop.crowd.x[j], loop.crowd.y[j]}));
-        const int cost = field.cost[static_cast<std::size_t>(from)];
-        if (cost >= least) continue;
-        least = cost;
+        const double far = paths ? paths->toward(cell_of({loop.crowd.x[j], loop.crowd.y[j]}))
+                                       .cost[static_cast<std::size_t>(from)]
+                                 : loop.distance_sq(i, j);
+        if (far >= least) continue;
+        least = far;
         unit.goal_unit = static_cast<std::int16_t>(j);
     }
 }

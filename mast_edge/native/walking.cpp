@@ -41,8 +41,12 @@ void walk_round(Loop &loop, int i, Point goal) {
 
 void pursue(Loop &loop, int i) {
     const int target = loop.units[i].target;
+    const Point place{loop.crowd.x[target], loop.crowd.y[target]};
     loop.pursued[i] = target;
-    walk_round(loop, i, {loop.crowd.x[target], loop.crowd.y[target]});
+    if (loop.kind[target]->air)
+        walk(loop, i, place.x - loop.crowd.x[i], place.y - loop.crowd.y[i]);
+    else
+        walk_round(loop, i, place);
 }
 
 void walk_to_goal(Loop &loop, int i) {

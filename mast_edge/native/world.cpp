@@ -71,10 +71,11 @@ void World::lay_floors() {
     floor[kGround] = walkable;
     for (std::size_t y = 0; y < kMapSize; ++y) floor[kCliffWalk][y] = walkable[y] | cliff[y];
     floor[kAir].fill(0xFFFFFFFFu);
-    for (const Terrain t : {kGround, kCliffWalk})
+    for (const Terrain t : {kGround, kCliffWalk}) {
         if (!Paths::all_straight(floor[t])) paths[t] = std::make_shared<const Paths>(floor[t]);
-    if (goal_kind == GoalKind::agents)
-        ground = paths[kGround] ? paths[kGround] : std::make_shared<const Paths>(floor[kGround]);
+        if (goal_kind == GoalKind::agents)
+            to_agents[t] = paths[t] ? paths[t] : std::make_shared<const Paths>(floor[t]);
+    }
 }
 
 void World::prepare() {

@@ -52,7 +52,7 @@ struct World {
     std::array<Terrain, kMaxKinds> terrain{};
     std::array<Rows, 3> floor{};                            // by terrain
     std::array<std::shared_ptr<const Paths>, 3> paths{};    // by terrain; empty where every way is straight
-    std::shared_ptr<const Paths> ground;                    // for path distances to the agents
+    std::array<std::shared_ptr<const Paths>, 3> to_agents{};    // for path distances to them; none for air units
     std::array<bool, kMaxKinds> regenerates{};
     bool any_regenerates = false;
     double longest_step = 0;       // bound on the walk of any unit in one loop

@@ -23,8 +23,8 @@ class RandomBattle:
         self.rng = rng = np.random.default_rng(seed)
         self.walkable, self.cliff = self.draw_walls()
         attack = self.draw_attack()
-        self.allies = self.draw_side(KINDS)
-        self.enemies = self.draw_side(self.possible_enemies(attack))
+        self.allies = self.draw_side()
+        self.enemies = self.draw_side()
         profile = str(rng.choice(["liberty", "liberty", "void"]))
         self.step_mul, move_amount = int(rng.choice([1, 3, 8, 8, 11])), int(rng.choice([1, 2, 4]))
         self.limit = MOST_LOOPS // self.step_mul
@@ -100,15 +100,8 @@ class RandomBattle:
         points = self.rng.uniform(0, 31.9, (2 if kind == "segment" else 1, 2)).round(3).tolist()
         return {"kind": kind, "points": points} if kind in ("point", "segment") else {"kind": kind}
 
-    def possible_enemies(self, attack: Mapping[str, Any]) -> tuple[str, ...]:
-        """Path distances are defined for those who walk on the ground that all share."""
-        walks_elsewhere = ("medivac", "colossus") if attack["kind"] == "agents" else ()
-        return tuple(kind for kind in KINDS if kind not in walks_elsewhere)
-
-    def draw_side(self, possible: tuple[str, ...]) -> list[tuple[str, float, float]]:
-        if not self.walkable.all():
-            possible = tuple(kind for kind in possible if kind != "medivac")
-        mixture = [str(kind) for kind in self.rng.choice(possible, self.rng.integers(1, 4))]
+    def draw_side(self) -> list[tuple[str, float, float]]:
+        mixture = [str(kind) for kind in self.rng.choice(KINDS, self.rng.integers(1, 4))]
         names = sorted(self.rng.choice(mixture, self.rng.integers(1, 13)), key=mixture.index)
         return [(str(name), *self.draw_place()) for name in names]
 

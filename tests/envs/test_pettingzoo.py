@@ -177,11 +177,11 @@ def test_render_modes(capsys: pytest.CaptureFixture[str]) -> None:
     battle.reset(seed=0)
     picture = battle.render()
     assert picture is not None
-    assert {"0", "1", "2", "a", "b", "c"} <= set(picture)
+    assert picture.startswith("3m  step 0/60")
     loud = parallel_env("3m", render_mode="human")
     loud.reset(seed=0)
     assert loud.render() is None
-    assert capsys.readouterr().out == picture + "\n"
+    assert capsys.readouterr().out == picture
     assert parallel_env("3m").render() is None
 
 

@@ -151,8 +151,11 @@ class Reference:
         if self.loop % CHOICE_INTERVAL and unit.goal_unit is not None and unit.goal_unit.alive:
             return
         alive = [agent for agent in self.agents if agent.alive]
-        ground = self.ground_of(unit)
-        ways = [(ground.field(agent.cell).get(unit.cell, math.inf), agent.index) for agent in alive]
+        if unit.kind.plane == "air":
+            ways = [((agent.x - unit.x) ** 2 + (agent.y - unit.y) ** 2, agent.index) for agent in alive]
+        else:
+            ground = self.ground_of(unit)
+            ways = [(ground.field(agent.cell).get(unit.cell, math.inf), agent.index) for agent in alive]
         unit.goal_unit = self.units[min(ways)[1]] if ways else None
 
     # --- movement (9.3, 9.8) ---
