@@ -57,11 +57,9 @@ def played(name: str, policy: str, episodes: int) -> Outcomes:
         env = Skirmish(name, min(BATCH, episodes - first), seed=first)
         parts.append(play_batch(env, ScriptedTeam(player, env)))
         env.close()
-    fields = ("won", "timed_out", "length", "returns")
-    return Outcomes(
-        *(np.concatenate([getattr(part, field) for part in parts]) for field in fields),
-        actions=np.zeros((0, 0, 0), np.int16),
-    )
+    fields = ("won", "timed_out", "length", "returns", "lost")
+    joined = {field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
+    return Outcomes(**joined, actions=np.zeros((0, 0, 0), np.int16))
 
 
 def row(name: str, policy: str, episodes: int) -> dict[str, Any]:

@@ -85,13 +85,16 @@ def test_a_damaged_artifact_is_refused(trained: Path, change: str) -> None:
     assert "Traceback" not in refused.stderr
 
 
+SMAC = ("--set", "env.backend=smac")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["train", str(CONFIG), "--set", "env.map=3n"], 4, "3m"),
         (["train", str(CONFIG), "--set", "optim.lrr=1"], 4, "optim.lr"),
         (["train", str(CONFIG), "--set", "gamma=high"], 4, "gamma"),
-        (["train", str(CONFIG.with_name("qmix_3s5z.yaml"))], 8, "3s5z"),
+        (["train", str(CONFIG), *SMAC, "--set", "env.smac.python=/nowhere"], 8, "/nowhere"),
         (["train", "missing.yaml"], 3, "missing.yaml"),
         (["export", "--format", "csr"], 3, "mast-edge train"),
         (["evaluate", "--run", "nothing"], 3, "mast-edge train"),
