@@ -245,6 +245,12 @@ static void bind_simulator(nb::module_ &m) {
         .def("restore", [](Simulator &sim, const Buffer<const std::uint8_t, 2> &blocks) {
                  sim.restore(checked("snapshot", blocks, {sim.n_envs(), static_cast<int>(sim.block_size())}));
              }, "blocks"_a)
+        .def("restart", &Simulator::restart, "env"_a)
+        .def("order", [](Simulator &sim, int env, int agent, int kind, int target, double x, double y) {
+                 sim.order(env, agent, {static_cast<mast::OrderKind>(kind), target, x, y});
+             }, "env"_a, "agent"_a, "kind"_a, "target"_a, "x"_a, "y"_a)
+        .def("play_loops", &Simulator::play_loops, "env"_a, "loops"_a)
+        .def("kill", &Simulator::kill, "env"_a, "unit"_a)
         .def("units", &list_units, "out"_a)
         .def("counters", &list_counters, "out"_a)
         .def_prop_ro("interface", &Simulator::face)
