@@ -12,7 +12,7 @@ from mast_edge.exits import stage
 
 
 @click.command("serve-sc2")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Whoever reaches it can play: no password.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Who reaches it can play: no password.")
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="0: a free one.")
 @click.option("--map-profile", "profile", metavar="liberty|void", default="liberty", show_default=True)
 @click.option(
@@ -46,7 +46,7 @@ def serve_sc2(
         line = f"export SC2PATH={shlex.quote(str(path))}"
         facts = {"schema": "mast-edge/serve-sc2/1", "installed": str(path), "maps": maps, "export": line}
         click.echo(json.dumps(facts) if as_json else line)
-        remark(quiet, f"{maps} maps; run the line above, then SMAC or PyMARL as always, with this variable set:")
+        remark(quiet, f"{maps} maps; run the line above, then SMAC or PyMARL as always, with this set too:")
         remark(quiet, "export PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python")
         return
     server = "mast_edge.envs.sc2.server"

@@ -246,7 +246,8 @@ static void bind_simulator(nb::module_ &m) {
                  sim.restore(checked("snapshot", blocks, {sim.n_envs(), static_cast<int>(sim.block_size())}));
              }, "blocks"_a)
         .def("restart", &Simulator::restart, "env"_a)
-        .def("order", [](Simulator &sim, int env, int agent, int kind, int target, double x, double y) {
+        .def("order", [](Simulator &sim, int env, int agent, std::uint8_t kind, int target, double x,
+                         double y) {
                  sim.order(env, agent, {static_cast<mast::OrderKind>(kind), target, x, y});
              }, "env"_a, "agent"_a, "kind"_a, "target"_a, "x"_a, "y"_a)
         .def("play_loops", &Simulator::play_loops, "env"_a, "loops"_a)

@@ -1,5 +1,6 @@
-"""What the launcher layout starts in place of the game: `python -m mast_edge.envs.sc2 -listen HOST -port N ...`."""
+"""What the launcher layout starts in place of the game, with the game's own flags."""
 
+import itertools
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,13 +19,13 @@ def options_of(arguments: Sequence[str]) -> ServeOptions:
         UsageError: a number is none.
     """
     values = {"-listen": "127.0.0.1", "-port": "5000", "--profile": "liberty", "--seed": ""}
-    for flag, value in zip(arguments, arguments[1:], strict=False):
+    for flag, value in itertools.pairwise(arguments):
         if flag in values:
             values[flag] = value
     numbers = {"-port": values["-port"], "--seed": values["--seed"] or "0"}
     for flag, text in numbers.items():
         if not text.isdecimal():
-            raise UsageError(f"serve-sc2: {flag} must be a whole number; got '{text}'. Install the layout anew.")
+            raise UsageError(f"serve-sc2: {flag} must be a whole number; got '{text}'. Install it anew.")
     return ServeOptions(
         host=values["-listen"],
         port=int(values["-port"]),
@@ -35,7 +36,7 @@ def options_of(arguments: Sequence[str]) -> ServeOptions:
 
 
 def main() -> int:
-    """Serves one client. Ctrl-C is left to that client, who may want to save first, and ends this by leaving."""
+    """Serves one client. Ctrl-C is left to that client, who may want to save before it leaves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         serve(options_of(sys.argv[1:]))

@@ -30,8 +30,8 @@ _FARTHEST = 1024.0
 class ApiBattle:
     """One game of a map. Units are numbered agents first, as everywhere in the simulator.
 
-    Every episode is the one that `Skirmish(map_name, seed=seed, profile=profile)` plays, bit for bit, provided
-    that each begins with the death of everybody and exactly `RESPAWN_LOOPS` loops, as SMAC does it.
+    Every episode is the one that `Skirmish(map_name, seed=seed, profile=profile)` plays, bit for bit, if each
+    ends with the death of everybody and exactly `RESPAWN_LOOPS` loops, as SMAC does it.
 
     Attributes:
         smac: the map.
@@ -136,9 +136,9 @@ class ApiBattle:
     def advance(self, loops: int) -> None:
         """Plays game loops.
 
-        When nobody is left on either side at the start, `RESPAWN_LOOPS` loops pass and the next episode begins,
-        at its own loop 0, whether they come in one call or in several. A battlefield that empties during the
-        loops stays empty to the end of the call, so that a client sees the draw.
+        When nobody is left on either side at the start, `RESPAWN_LOOPS` loops pass, in one call or several,
+        and the next episode begins at its own loop 0. A battlefield that empties during the loops stays empty
+        to the end of the call, so that a client sees the draw.
         """
         self.game_loop = (self.game_loop + loops) % _LOOPS
         if not self.alive.any():

@@ -30,8 +30,8 @@ class Messages:
 def load_messages() -> Messages:
     """Imports s2clientprotocol.
 
-    Its generated code is older than protobuf 4, which takes it only in its pure Python mode. That mode is chosen
-    by an environment variable before protobuf is imported for the first time; this sets it unless it is set.
+    Its generated code is older than protobuf 4, which takes it only in its pure Python mode. That mode is
+    chosen by an environment variable before the first import of protobuf; this sets it unless it is set.
 
     Raises:
         MissingExtra: s2clientprotocol or protobuf is not installed.

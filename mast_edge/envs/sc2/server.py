@@ -87,7 +87,7 @@ class _Server:
                 process_request=self._check_path,
                 compression=None,
                 max_size=MAX_MESSAGE,
-                # pysc2 answers pings only while it waits for a response: a learner's long update is no failure.
+                # pysc2 answers pings only while it waits for a response: a long update is no failure.
                 ping_interval=None,
                 close_timeout=1,
                 logger=_logger(),
@@ -95,7 +95,8 @@ class _Server:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise EnvironmentUnavailable(
-                f"serve-sc2: address must be free to listen on; got {options.host}:{options.port} ({reason}). "
+                f"serve-sc2: address must be free to listen on; got {options.host}:{options.port} "
+                f"({reason}). "
                 "Choose another with --host and --port."
             ) from error
         async with server:
