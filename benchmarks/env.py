@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mast_edge.envs.maps import simulated_map_names
+from mast_edge.envs.maps import map_names
 from mast_edge.envs.scripted import RandomPolicy
 from mast_edge.envs.skirmish import Skirmish
 
@@ -81,7 +81,7 @@ def benchmark_env(maps: Sequence[str] | None = None, rounds: int = 7) -> dict[st
         maps: names of simulated maps, all when None.
         rounds: chunks per map; the value of a row is their median.
     """
-    rates = measure(maps or simulated_map_names(), rounds)
+    rates = measure(maps or map_names(), rounds)
     rows = [
         {
             "suite": "env",

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from mast_edge.envs.options import SmacOptions
 from mast_edge.envs.units import UnitType, native_kind, unit_types
-from mast_edge.errors import ConfigError, EnvironmentUnavailable
+from mast_edge.errors import ConfigError
 from mast_edge.native import _core
 from mast_edge.registry import nearest
 from mast_edge.spec import EnvSpec
 
 MAP_SIZE = 32
-SIMULATED_UNITS = frozenset({"marine"})
-"""Unit types whose physics the embedded simulator holds completely."""
+GOALS = ("point", "segment", "agents", "none")
+"""Where the enemies' attack-move leads, as the native core numbers it (smac.md 9.4)."""
 
 _AGENT_TYPES = {
     "stalkers_and_zealots": ("stalker", "zealot"),
@@ -44,6 +44,7 @@ class SmacMap:
         spawn_allies, spawn_enemies: (type, count, x, y) in creation order.
         attack: order of the enemies, None when they stay.
         walkable: (32, 32) uint8, indexed [x, y].
+        cliff: (32, 32) uint8, blocked cells that a colossus may cross, indexed [x, y].
         height: (32, 32) uint8 terrain height, indexed [x, y].
 
     Source: smac.md 2, 7, 9.10.
@@ -61,6 +62,7 @@ class SmacMap:
     spawn_enemies: tuple[tuple[str, int, float, float], ...]
     attack: Mapping[str, Any] | None
     walkable: NDArray[np.uint8]
+    cliff: NDArray[np.uint8]
     height: NDArray[np.uint8]
 
     @property
@@ -79,11 +81,6 @@ def _table() -> dict[str, Any]:
 def map_names() -> list[str]:
     """All 23 maps."""
     return list(_table()["maps"])
-
-
-def simulated_map_names() -> list[str]:
-    """The maps that the embedded simulator plays."""
-    return [name for name in map_names() if SIMULATED_UNITS.issuperset(smac_map(name).unit_names)]
 
 
 @functools.cache
@@ -112,6 +109,7 @@ def smac_map(name: str) -> SmacMap:
         spawn_enemies=tuple((kind, n, float(x), float(y)) for kind, n, x, y in row["spawn_enemies"]),
         attack=row["attack"],
         walkable=_walkable(_table()["grids"][row["grid"]]),
+        cliff=_cliff(row.get("cliff_walk")),
         height=_height(row.get("cliff_level_x8")),
     )
 
@@ -120,6 +118,15 @@ def _walkable(rows: list[str]) -> NDArray[np.uint8]:
     """Hex rows, south first, most significant bit x = 0, as [x, y]."""
     grid = np.array([[int(bit) for bit in f"{int(row, 16):032b}"] for row in rows], dtype=np.uint8)
     return np.ascontiguousarray(grid.T)
+
+
+def _cliff(box: list[int] | None) -> NDArray[np.uint8]:
+    """Cells of the half-open box [x0, y0, x1, y1), as [x, y]."""
+    grid = np.zeros((MAP_SIZE, MAP_SIZE), dtype=np.uint8)
+    if box is not None:
+        x0, y0, x1, y1 = box
+        grid[x0:x1, y0:y1] = 1
+    return grid
 
 
 def _height(rows: list[str] | None) -> NDArray[np.uint8]:
@@ -203,22 +210,7 @@ def native_world(smac: SmacMap, units: Mapping[str, UnitType], spawn_jitter: boo
         smac: the map.
         units: unit data by type name.
         spawn_jitter: False makes every episode start alike.
-
-    Raises:
-        EnvironmentUnavailable: the map needs physics that the simulator does not hold yet.
     """
-    missing = [name for name in smac.unit_names if name not in SIMULATED_UNITS]
-    if missing or smac.attack is None:
-        raise EnvironmentUnavailable(
-            f"skirmish: map must be one of {', '.join(simulated_map_names())}; got '{smac.name}', whose "
-            f"units ({', '.join(missing)}) the simulator does not fight yet. "
-            "Use a marine map."
-        )
-    return world_of(smac, units, spawn_jitter)
-
-
-def world_of(smac: SmacMap, units: Mapping[str, UnitType], spawn_jitter: bool = True) -> _core.World:
-    """As `native_world`, without asking whether the physics of every unit is complete."""
     names = smac.unit_names
     world = _core.World()
     world.kinds = [native_kind(units[name]) for name in names]
@@ -228,8 +220,10 @@ def world_of(smac: SmacMap, units: Mapping[str, UnitType], spawn_jitter: bool = 
         world.add_enemies(names.index(kind), count, x, y)
     world.agent_kind_order = [names.index(kind) for kind in dict.fromkeys(smac.ally_types)]
     world.walkable = _rows(smac.walkable)
-    if smac.attack is not None:
-        world.goal = [[float(x), float(y)] for x, y in smac.attack["points"]]
+    world.cliff = _rows(smac.cliff)
+    attack = smac.attack or {"kind": "none"}
+    world.goal_kind = GOALS.index(attack["kind"])
+    world.goal = [[float(x), float(y)] for x, y in attack.get("points", ())]
     world.spawn_jitter = spawn_jitter
     return world
 

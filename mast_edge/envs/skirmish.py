@@ -32,7 +32,7 @@ UNIT_DTYPE = np.dtype(
 """One unit: position in map units, vitals, cooldown in loops, index into `unit_names`, alive, order (index
 into `ORDERS`), target (unit number, agents first; -1 none), and the point of a move or attack-move."""
 
-ORDERS = ("stand", "move", "attack", "attack-move")
+ORDERS = ("stand", "move", "attack", "attack-move", "heal")
 
 
 class Skirmish:

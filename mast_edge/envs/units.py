@@ -20,6 +20,7 @@ GRAIN = 4096
 
 ATTRIBUTES = ("light", "armored", "biological", "mechanical", "massive", "structure")
 COLLISION_GROUPS = ("ground", "colossus", "air")
+WEAPONS = ("none", "instant", "missile", "beam", "suicide")
 
 UnitType = dict[str, Any]
 
@@ -98,17 +99,31 @@ def native_kind(unit: UnitType) -> _core.UnitKind:
     kind.structure = "structure" in unit["attributes"]
     kind.collision_group = COLLISION_GROUPS.index(unit["collision"])
     kind.attributes = sum(1 << ATTRIBUTES.index(name) for name in unit["attributes"])
+    kind.cliff_walk = unit.get("cliff_walk", False)
     if unit["weapon"] is not None:
         _arm(kind, unit["weapon"])
+    if "heal" in unit:
+        _equip(kind, unit["heal"])
     return kind
 
 
 def _arm(kind: _core.UnitKind, weapon: Mapping[str, Any]) -> None:
-    kind.armed = True
+    kind.weapon = WEAPONS.index(weapon["kind"])
     kind.hits_ground, kind.hits_air = "ground" in weapon["targets"], "air" in weapon["targets"]
     kind.damage = float(weapon["damage"])
     kind.bonus = [float(weapon["bonus"].get(name, 0)) for name in ATTRIBUTES]
     kind.range, kind.scan, kind.slop = float(weapon["range"]), float(weapon["scan"]), float(weapon["slop"])
     kind.period = round(weapon["period"] * LOOPS_PER_SECOND * GRAIN) / GRAIN
-    kind.hits, kind.hit_delay = int(weapon["hits"]), to_loops(weapon.get("hit_delay", 0))
+    kind.hits = int(weapon["hits"])
+    kind.hit_delay = to_loops(weapon.get("beam_delay", weapon.get("hit_delay", 0)))
     kind.windup, kind.backswing = to_loops(weapon["damage_point"]), to_loops(weapon["backswing"])
+    kind.missile_speed = float(weapon.get("missile_speed", 0)) / LOOPS_PER_SECOND
+    kind.beam_half_length = float(weapon.get("beam_half_length", 0))
+    kind.beam_half_width = float(weapon.get("beam_half_width", 0))
+    kind.blast_radius = float(weapon.get("blast_radius", 0))
+
+
+def _equip(kind: _core.UnitKind, heal: Mapping[str, Any]) -> None:
+    kind.heal_rate, kind.heal_price = per_loop(heal["rate"]), float(heal["energy_per_hp"])
+    kind.heal_range, kind.heal_scan = float(heal["range"]), float(heal["autocast_range"])
+    kind.heal_min_energy = float(heal["autocast_min_energy"])

@@ -26,7 +26,9 @@ class UnitKind:
     structure: bool
     collision_group: int
     attributes: int
-    armed: bool
+    cliff_walk: bool
+    weapon: int
+    """0 none, 1 instant, 2 missile, 3 beam, 4 suicide."""
     hits_ground: bool
     hits_air: bool
     damage: float
@@ -39,6 +41,15 @@ class UnitKind:
     hit_delay: int
     windup: int
     backswing: int
+    missile_speed: float
+    beam_half_length: float
+    beam_half_width: float
+    blast_radius: float
+    heal_rate: float
+    heal_price: float
+    heal_range: float
+    heal_scan: float
+    heal_min_energy: float
     def __init__(self) -> None: ...
 
 class World:
@@ -47,6 +58,9 @@ class World:
     kinds: list[UnitKind]
     agent_kind_order: list[int]
     walkable: list[int]
+    cliff: list[int]
+    goal_kind: int
+    """0 point, 1 segment, 2 agents, 3 none."""
     goal: list[list[float]]
     spawn_jitter: bool
     def __init__(self) -> None: ...

@@ -38,8 +38,8 @@ struct Order {
 // Starts the next episode: places the units, gives the enemies their order (smac.md 9.9).
 void spawn(const World &world, Battle &battle);
 
-// Gives one agent an order, which replaces its present one unless it is equal to it (smac.md 9.3).
-void give_order(Unit &unit, const Order &order);
+// Gives one unit an order, which replaces its present one unless it is equal to it or refused (smac.md 9.3).
+void give_order(const World &world, Battle &battle, int unit, const Order &order);
 
 // Plays a number of game loops (smac.md 9.2).
 void advance(const World &world, Battle &battle, int loops);

@@ -79,7 +79,12 @@ static void bind_tables(nb::module_ &m) {
         .def_rw("structure", &UnitKind::structure)
         .def_rw("collision_group", &UnitKind::collision_group)
         .def_rw("attributes", &UnitKind::attributes)
-        .def_rw("armed", &UnitKind::armed)
+        .def_rw("cliff_walk", &UnitKind::cliff_walk)
+        .def_prop_rw("weapon", [](const UnitKind &k) { return static_cast<int>(k.weapon); },
+                     [](UnitKind &k, int weapon) {
+                         if (weapon < 0 || weapon > 4) throw std::invalid_argument("skirmish: weapon must be in 0..4.");
+                         k.weapon = static_cast<mast::WeaponKind>(weapon);
+                     })
         .def_rw("hits_ground", &UnitKind::hits_ground)
         .def_rw("hits_air", &UnitKind::hits_air)
         .def_rw("damage", &UnitKind::damage)
@@ -91,7 +96,16 @@ static void bind_tables(nb::module_ &m) {
         .def_rw("hits", &UnitKind::hits)
         .def_rw("hit_delay", &UnitKind::hit_delay)
         .def_rw("windup", &UnitKind::windup)
-        .def_rw("backswing", &UnitKind::backswing);
+        .def_rw("backswing", &UnitKind::backswing)
+        .def_rw("missile_speed", &UnitKind::missile_speed)
+        .def_rw("beam_half_length", &UnitKind::beam_half_length)
+        .def_rw("beam_half_width", &UnitKind::beam_half_width)
+        .def_rw("blast_radius", &UnitKind::blast_radius)
+        .def_rw("heal_rate", &UnitKind::heal_rate)
+        .def_rw("heal_price", &UnitKind::heal_price)
+        .def_rw("heal_range", &UnitKind::heal_range)
+        .def_rw("heal_scan", &UnitKind::heal_scan)
+        .def_rw("heal_min_energy", &UnitKind::heal_min_energy);
     nb::class_<World>(m, "World")
         .def(nb::init<>())
         .def_rw("kinds", &World::kinds)
@@ -101,6 +115,12 @@ static void bind_tables(nb::module_ &m) {
              "kind"_a, "count"_a, "x"_a, "y"_a)
         .def_rw("agent_kind_order", &World::agent_kind_order)
         .def_rw("walkable", &World::walkable)
+        .def_rw("cliff", &World::cliff)
+        .def_prop_rw("goal_kind", [](const World &w) { return static_cast<int>(w.goal_kind); },
+                     [](World &w, int kind) {
+                         if (kind < 0 || kind > 3) throw std::invalid_argument("skirmish: goal kind must be in 0..3.");
+                         w.goal_kind = static_cast<mast::GoalKind>(kind);
+                     })
         .def_rw("goal", &World::goal)
         .def_rw("spawn_jitter", &World::spawn_jitter);
     nb::class_<Interface>(m, "Interface")

@@ -5,6 +5,8 @@
 
 namespace mast {
 
+static constexpr int kFewUnits = 24;
+
 Crowd::Crowd(const World &world, const Unit *units) : world_(world), n_(world.n_units()) {
     for (int i = 0; i < n_; ++i) {
         x[i] = units[i].x;
@@ -13,7 +15,7 @@ Crowd::Crowd(const World &world, const Unit *units) : world_(world), n_(world.n_
         push_[i] = {};
         if (!units[i].alive) remove(i);
     }
-    skin_ = n_ > 24 ? 0.8 : 2.4;    // many units: short lists pay for listing them more often
+    skin_ = n_ > kFewUnits ? 0.8 : 2.4;    // many units: short lists pay for listing them more often
     list_near();
 }
 
@@ -36,19 +38,36 @@ double Crowd::farthest_moved() const {
     return std::sqrt(farthest_sq);
 }
 
+inline void Crowd::list_pair(int a, int b) {
+    const World::Pair &pair = world_.pair[kind_[a]][kind_[b]];
+    const double dx = x[b] - x[a], dy = y[b] - y[a], reach = pair.touch + skin_;
+    if (pair.collides && dx * dx + dy * dy < reach * reach) near_[n_near_++] = {pair.touch, pair.touch * pair.touch, a, b};
+}
+
+// Few units: all pairs. Many: cells as wide as the longest reach, so that only neighbouring ones are compared.
 void Crowd::list_near() {
     n_near_ = 0;
     drift_ = 0.0;
     std::copy(x, x + n_, listed_x_);
     std::copy(y, y + n_, listed_y_);
-    const double reach = world_.widest_touch + skin_, reach_sq = reach * reach;
-    for (int a = 0; a < n_; ++a)
-        for (int b = a + 1; b < n_; ++b) {
-            const double dx = x[b] - x[a], dy = y[b] - y[a];
-            if (dx * dx + dy * dy >= reach_sq) continue;
-            const World::Pair &pair = world_.pair[kind_[a]][kind_[b]];
-            if (pair.collides) near_[n_near_++] = {pair.touch, a, b};
-        }
+    if (n_ <= kFewUnits) {
+        for (int a = 0; a < n_; ++a)
+            for (int b = a + 1; b < n_; ++b) list_pair(a, b);
+        return;
+    }
+    constexpr int most = 24;    // cells in a row, an empty one at either end
+    const double width = std::max(world_.widest_touch + skin_, static_cast<double>(kMapSize) / (most - 3));
+    std::int8_t first[most * most], next[kMaxUnits];
+    std::fill(first, first + most * most, std::int8_t{-1});
+    for (int a = 0; a < n_; ++a) {
+        if (!(x[a] < kMapSize)) continue;    // dead
+        const int cell = (static_cast<int>(y[a] / width) + 1) * most + static_cast<int>(x[a] / width) + 1;
+        for (const int near : {cell, cell - 1, cell + 1, cell - most - 1, cell - most, cell - most + 1, cell + most - 1,
+                               cell + most, cell + most + 1})
+            for (int b = first[near]; b >= 0; b = next[b]) list_pair(b, a);
+        next[a] = first[cell];
+        first[cell] = static_cast<std::int8_t>(a);
+    }
 }
 
 inline void Crowd::touch(int unit) {
@@ -96,7 +115,7 @@ bool Crowd::push_apart() {
         const Pair &pair = near_[p];
         const double dx = x[pair.b] - x[pair.a], dy = y[pair.b] - y[pair.a];
         const double distance_sq = dx * dx + dy * dy;
-        if (distance_sq < pair.touch * pair.touch) push_pair(pair, dx, dy, distance_sq);
+        if (distance_sq < pair.touch_sq) push_pair(pair, dx, dy, distance_sq);
     }
     if (n_touched_ == 0) return false;
     settle_pushes();

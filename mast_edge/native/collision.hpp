@@ -45,18 +45,14 @@ class Crowd {
         bool touched;
     };
     struct Pair {
-        double touch;
+        double touch, touch_sq;
         int a, b;
     };
 
-    bool may_stand(int unit, double to_x, double to_y) const {
-        // Shifted by one, so that truncation sends everything west or south of the border below 0.
-        const int column = static_cast<int>(to_x + 1.0) - 1, row = static_cast<int>(to_y + 1.0) - 1;
-        if (static_cast<unsigned>(column | row) >= kMapSize) return false;
-        return ((world_.walkable[row] >> column) & 1u) || world_.kinds[kind_[unit]].air;
-    }
+    bool may_stand(int unit, double to_x, double to_y) const { return world_.may_stand(kind_[unit], to_x, to_y); }
     double farthest_moved() const;
     void list_near();
+    void list_pair(int a, int b);
     void touch(int unit);
     void push_pair(const Pair &pair, double dx, double dy, double distance_sq);
     void settle_pushes();

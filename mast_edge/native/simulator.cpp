@@ -7,7 +7,7 @@
 
 namespace mast {
 
-constexpr std::uint32_t kFormat = 0x534B3031;    // changes whenever the layout of Battle or Unit does
+constexpr std::uint32_t kFormat = 0x534B3032;    // changes whenever the layout of Battle or Unit does
 
 Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul)
     : world_(std::move(world)), face_(std::move(face)), n_envs_(n_envs), step_mul_(step_mul) {
@@ -87,7 +87,7 @@ void Simulator::play(Battle &b, const std::int64_t *actions) const {
     for (int i = 0; i < face_.n_agents; ++i) orders[i] = order_of(face_, units, i, actions[i]);
     for (int i = 0; i < face_.n_agents; ++i) {
         units[i].last_action = static_cast<std::int16_t>(actions[i]);
-        if (units[i].alive) give_order(units[i], orders[i]);
+        give_order(world_, b, i, orders[i]);
     }
     advance(world_, b, step_mul_);
 }
@@ -122,10 +122,13 @@ static bool is_sound(const World &world, int n_actions, const Battle &b, const U
     for (int i = 0; i < n; ++i) {
         const Unit &unit = units[i];
         if (unit.kind >= world.kinds.size() || !in_battle(unit.target) || !in_battle(unit.hurt_by) ||
-            !in_battle(unit.second_hit_target) || unit.last_action < -1 || unit.last_action >= n_actions)
+            !in_battle(unit.pending_target) || !in_battle(unit.goal_unit) || unit.last_action < -1 ||
+            unit.last_action >= n_actions)
             return false;
-        if ((unit.order == OrderKind::attack && unit.target < 0) || unit.order >= OrderKind::heal ||
-            (unit.second_hit_loops > 0 && unit.second_hit_target < 0))
+        const bool ordered = unit.order == OrderKind::attack || unit.order == OrderKind::heal;
+        if (unit.order > OrderKind::heal || (ordered && unit.target < 0) ||
+            (unit.order == OrderKind::heal && !world.kinds[unit.kind].heals()) ||
+            (unit.pending_loops > 0 && unit.pending_target < 0))
             return false;
         if (!(unit.x >= 0 && unit.x < kMapSize && unit.y >= 0 && unit.y < kMapSize)) return false;
     }

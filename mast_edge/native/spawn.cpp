@@ -53,7 +53,6 @@ void place_side(const World &world, const Stream &stream, const std::vector<Spaw
             if (same_point(other, groups[g])) separation = std::max(separation, world.kinds[other.kind].separation);
         const double pitch = 2.0 * separation + 1.0 / 16.0;
         const std::uint32_t symmetry = world.spawn_jitter ? stream.below(8, Purpose::spawn, leader[cluster], 0) : 0;
-        const bool air = world.kinds[groups[g].kind].air;
         for (int made = 0; made < groups[g].count;) {
             const std::size_t at = next_place[cluster]++;
             Unit &u = units[unit];
@@ -66,8 +65,7 @@ void place_side(const World &world, const Stream &stream, const std::vector<Spaw
             }
             const Place place = turned(lattice()[at], symmetry);
             const double x = quantise(groups[g].x + place.dx * pitch), y = quantise(groups[g].y + place.dy * pitch);
-            if (!(x >= 0 && x < kMapSize && y >= 0 && y < kMapSize)) continue;
-            if (!air && !world.is_walkable(x, y)) continue;
+            if (!world.may_stand(groups[g].kind, x, y)) continue;
             u.x = x;
             u.y = y;
             ++made, ++unit;
@@ -92,20 +90,21 @@ void fill_vitals(const World &world, Unit &unit) {
     unit.previous_vitals = unit.health + unit.shield;
     unit.goal_distance = 1e9;
     unit.damaged_loop = -1000000;
-    unit.target = unit.hurt_by = unit.second_hit_target = unit.last_action = -1;
+    unit.target = unit.goal_unit = unit.hurt_by = unit.pending_target = unit.last_action = -1;
     unit.winding = -1;
     unit.order = OrderKind::stand;
     unit.alive = true;
 }
 
-// The enemies' goal: the point, or one drawn on the segment (smac.md 9.4).
+// The enemies' goal where it is a point: the given one, or one drawn on the segment (smac.md 9.4).
 void choose_goal(const World &world, Battle &battle) {
-    battle.goal_x = quantise(world.goal[0][0]);
-    battle.goal_y = quantise(world.goal[0][1]);
-    if (world.goal.size() < 2) return;
-    const double share = battle.stream().below(4097, Purpose::goal, 0, 0) / 4096.0;
-    battle.goal_x = quantise(world.goal[0][0] + share * (world.goal[1][0] - world.goal[0][0]));
-    battle.goal_y = quantise(world.goal[0][1] + share * (world.goal[1][1] - world.goal[0][1]));
+    battle.goal_x = battle.goal_y = 0.0;
+    if (world.goal.empty()) return;
+    const double share =
+        world.goal_kind == GoalKind::segment ? battle.stream().below(4097, Purpose::goal, 0, 0) / 4096.0 : 0.0;
+    const auto &from = world.goal.front(), &to = world.goal.back();
+    battle.goal_x = quantise(from[0] + share * (to[0] - from[0]));
+    battle.goal_y = quantise(from[1] + share * (to[1] - from[1]));
 }
 
 }  // namespace
@@ -137,9 +136,10 @@ void spawn(const World &world, Battle &battle) {
     });
     choose_goal(world, battle);
     for (int i = world.n_agents; i < world.n_units(); ++i) {
+        const bool stays = world.goal_kind == GoalKind::none;
         units[i].order = OrderKind::attack_move;
-        units[i].goal_x = battle.goal_x;
-        units[i].goal_y = battle.goal_y;
+        units[i].goal_x = stays ? units[i].x : battle.goal_x;
+        units[i].goal_y = stays ? units[i].y : battle.goal_y;
     }
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mast_edge.envs.maps import native_interface, smac_map, world_of
+from mast_edge.envs.maps import native_interface, smac_map, native_world
 from mast_edge.envs.options import SmacOptions
 from mast_edge.envs.units import unit_types
 from mast_edge.native import _core
@@ -51,7 +51,7 @@ class Arena:
             limit=limit,
         )
         face = native_interface(smac, options or SmacOptions(), units)
-        self.core = _core.Simulator(world_of(smac, units, spawn_jitter=False), face, 1, seed, step_mul)
+        self.core = _core.Simulator(native_world(smac, units, spawn_jitter=False), face, 1, seed, step_mul)
         self.n = len(allies)
         self.obs = np.zeros((1, face.n_agents, face.obs_dim), np.float32)
         self.state = np.zeros((1, face.state_dim), np.float32)

@@ -35,6 +35,7 @@ class Marine:
         self.alive, self.order, self.target, self.goal = True, "stand", None, None
         self.windup, self.backswing, self.hurt_by = None, 0, None
         self.goal_distance, self.stalled = math.inf, 0
+        self.blocked, self.sidestep, self.side = 0, 0, 0
 
 
 def distance(a, b):
@@ -78,6 +79,7 @@ class Reference:
             return
         self.call_off(unit)
         unit.backswing, unit.stalled, unit.goal_distance = 0, 0, math.inf
+        unit.blocked, unit.sidestep = 0, 0
         unit.order, unit.target, unit.goal = order, target, goal
 
     @staticmethod
@@ -101,9 +103,10 @@ class Reference:
         for unit in living:
             if unit.health <= 0:
                 unit.alive, unit.health, unit.cooldown = False, 0.0, 0.0
-        self.walk([unit for unit in living if unit.alive])
+        moves = self.walk([unit for unit in living if unit.alive])
         for _ in range(2):
             self.push([unit for unit in living if unit.alive])
+        self.note_progress([unit for unit in living if unit.alive], moves)
         self.loop += 1
 
     def check_target(self, unit):
@@ -155,9 +158,28 @@ class Reference:
                 dx, dy = goal[0] - unit.x, goal[1] - unit.y
                 far = math.sqrt(dx * dx + dy * dy)
                 share = SPEED / far if far > SPEED else 1.0
+                if unit.sidestep:
+                    dx, dy = (dy, -dx) if unit.side else (-dy, dx)
                 moves.append((unit, grain(dx * share), grain(dy * share)))
+        starts = {id(unit): (unit.x, unit.y) for unit in living}
         for move in moves:
             self.displace(*move)
+        return {id(unit): (dx, dy, *starts[id(unit)]) for unit, dx, dy in moves if unit.order != "move"}
+
+    def note_progress(self, living, moves):
+        for unit in living:
+            dx, dy, x, y = moves.get(id(unit), (0, 0, 0, 0))
+            wanted = dx * dx + dy * dy
+            if wanted == 0:
+                unit.blocked = unit.sidestep = 0
+            elif unit.sidestep:
+                unit.sidestep -= 1
+            else:
+                gained = (unit.x - x) * dx + (unit.y - y) * dy
+                unit.blocked = unit.blocked + 1 if gained < wanted / 4 else 0
+                if unit.blocked == 4:
+                    word = philox((self.episode, self.loop, 3 * 65536 + self.units.index(unit), 0), self.key)[0]
+                    unit.blocked, unit.sidestep, unit.side = 0, 6, word >> 31
 
     @staticmethod
     def next_goal(unit):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mast_edge.envs.maps import env_spec, map_names, native_interface, simulated_map_names, smac_map
+from mast_edge.envs.maps import env_spec, map_names, native_interface, smac_map
 from mast_edge.envs.options import SmacOptions
 from mast_edge.envs.units import native_kind, per_loop, to_loops, unit_types
 from mast_edge.errors import ConfigError
@@ -51,8 +51,6 @@ def test_sizes(row: list[str]) -> None:
 def test_all_maps_are_there() -> None:
     assert map_names() != []
     assert sorted(map_names()) == sorted(row[0] for row in ROWS)
-    marine = ["3m", "8m", "25m", "5m_vs_6m", "8m_vs_9m", "10m_vs_11m", "27m_vs_30m"]
-    assert sorted(simulated_map_names()) == sorted(marine)
 
 
 def test_sizes_with_options() -> None:

@@ -1,0 +1,169 @@
+#include "paths.hpp"
+
+#include <algorithm>
+#include <queue>
+#include <utility>
+#include <vector>
+
+namespace mast {
+
+namespace {
+
+struct Direction {
+    int dx, dy, cost;
+};
+// N, E, S, W, NE, SE, SW, NW: among equals the first one is taken.
+constexpr Direction kDirections[8] = {{0, 1, 10},  {1, 0, 10},   {0, -1, 10},  {-1, 0, 10},
+                                      {1, 1, 14}, {1, -1, 14}, {-1, -1, 14}, {-1, 1, 14}};
+constexpr int kLookAhead = 6;
+constexpr std::int64_t kGrain = 4096;    // one cell in units of 1/4096
+
+}  // namespace
+
+Paths::Paths(const Rows &rows) : rows_(rows) {}
+
+Paths::~Paths() {
+    for (auto &field : fields_) delete field.load();
+}
+
+bool Paths::all_straight(const Rows &rows) {
+    std::uint32_t shape = 0;
+    int first = -1, last = -1;
+    for (int y = 0; y < 32; ++y) {
+        const std::uint32_t row = rows[static_cast<std::size_t>(y)];
+        if (row == 0) continue;
+        if (first < 0) first = y, shape = row;
+        if (row != shape || (last >= 0 && last != y - 1)) return false;
+        last = y;
+    }
+    while (shape && !(shape & 1u)) shape >>= 1;
+    return first < 0 || (shape & (shape + 1u)) == 0;    // one run of ones
+}
+
+bool Paths::box_is_free(int x0, int y0, int x1, int y1) const {
+    if (x0 > x1) std::swap(x0, x1);
+    if (y0 > y1) std::swap(y0, y1);
+    const std::uint32_t mask = (0xFFFFFFFFu >> (31 - (x1 - x0))) << x0;
+    for (int y = y0; y <= y1; ++y)
+        if ((rows_[static_cast<std::size_t>(y)] & mask) != mask) return false;
+    return true;
+}
+
+// Exact: both points are multiples of 1/4096, so all of it is whole numbers.
+bool Paths::is_clear(Point from, Point to) const {
+    int x = static_cast<int>(from.x), y = static_cast<int>(from.y);
+    const int x1 = static_cast<int>(to.x), y1 = static_cast<int>(to.y);
+    if (box_is_free(x, y, x1, y1)) return true;
+    const auto px = static_cast<std::int64_t>(from.x * kGrain), py = static_cast<std::int64_t>(from.y * kGrain);
+    const std::int64_t dx = static_cast<std::int64_t>(to.x * kGrain) - px;
+    const std::int64_t dy = static_cast<std::int64_t>(to.y * kGrain) - py;
+    const int step_x = dx < 0 ? -1 : 1, step_y = dy < 0 ? -1 : 1;
+    int crossings_x = std::abs(x1 - x), crossings_y = std::abs(y1 - y);
+    std::int64_t ahead_x = dx < 0 ? px - kGrain * x : kGrain * (x + 1) - px;
+    std::int64_t ahead_y = dy < 0 ? py - kGrain * y : kGrain * (y + 1) - py;
+    if (!walkable(x, y)) return false;
+    while (crossings_x > 0 || crossings_y > 0) {
+        const std::int64_t time_x = ahead_x * std::abs(dy), time_y = ahead_y * std::abs(dx);
+        const bool both = crossings_x > 0 && crossings_y > 0;
+        const bool corner = both && time_x == time_y;
+        if (corner && !(walkable(x + step_x, y) && walkable(x, y + step_y))) return false;
+        if (corner || (both ? time_x < time_y : crossings_x > 0)) {
+            x += step_x;
+            ahead_x += kGrain;
+            --crossings_x;
+            if (corner) {
+                y += step_y;
+                ahead_y += kGrain;
+                --crossings_y;
+            }
+        } else {
+            y += step_y;
+            ahead_y += kGrain;
+            --crossings_y;
+        }
+        if (!walkable(x, y)) return false;
+    }
+    return true;
+}
+
+int Paths::nearest_walkable(int cell) const {
+    const int x = cell % 32, y = cell / 32;
+    int best = cell, best_sq = 1 << 20;
+    for (int cy = 0; cy < 32; ++cy)
+        for (int cx = 0; cx < 32; ++cx) {
+            const int sq = (cx - x) * (cx - x) + (cy - y) * (cy - y);
+            if (walkable(cx, cy) && sq < best_sq) {
+                best = cy * 32 + cx;
+                best_sq = sq;
+            }
+        }
+    return best;
+}
+
+FlowField *Paths::compute(int cell) const {
+    auto *field = new FlowField;
+    field->cost.fill(kUnreachable);
+    const int goal = walkable(cell % 32, cell / 32) ? cell : nearest_walkable(cell);
+    using Entry = std::pair<int, int>;    // cost, cell
+    std::priority_queue<Entry, std::vector<Entry>, std::greater<>> open;
+    const auto may_step = [&](int x, int y, const Direction &d) {
+        return walkable(x + d.dx, y + d.dy) && (d.cost == 10 || (walkable(x + d.dx, y) && walkable(x, y + d.dy)));
+    };
+    field->cost[static_cast<std::size_t>(goal)] = 0;
+    open.push({0, goal});
+    while (!open.empty()) {
+        const auto [cost, at] = open.top();
+        open.pop();
+        if (cost > field->cost[static_cast<std::size_t>(at)]) continue;
+        for (const Direction &d : kDirections) {
+            if (!may_step(at % 32, at / 32, d)) continue;
+            auto &known = field->cost[static_cast<std::size_t>(at + d.dy * 32 + d.dx)];
+            if (cost + d.cost >= known) continue;
+            known = static_cast<std::uint16_t>(cost + d.cost);
+            open.push({known, at + d.dy * 32 + d.dx});
+        }
+    }
+    for (int at = 0; at < kCells; ++at) {
+        const std::uint16_t cost = field->cost[static_cast<std::size_t>(at)];
+        int best = at, best_cost = 1 << 20;
+        if (cost != 0 && cost != kUnreachable)
+            for (const Direction &d : kDirections) {
+                if (!may_step(at % 32, at / 32, d)) continue;
+                const int through = field->cost[static_cast<std::size_t>(at + d.dy * 32 + d.dx)] + d.cost;
+                if (through < best_cost) {
+                    best = at + d.dy * 32 + d.dx;
+                    best_cost = through;
+                }
+            }
+        field->next[static_cast<std::size_t>(at)] = static_cast<std::uint16_t>(best);
+    }
+    return field;
+}
+
+const FlowField &Paths::toward(int cell) const {
+    auto &slot = fields_[static_cast<std::size_t>(cell)];
+    const FlowField *field = slot.load(std::memory_order_acquire);
+    if (field) return *field;
+    FlowField *made = compute(cell);
+    if (slot.compare_exchange_strong(field, made, std::memory_order_acq_rel)) return *made;
+    delete made;    // another thread was faster, with the same field
+    return *field;
+}
+
+Point Paths::heading(Point from, Point goal) const {
+    if (is_clear(from, goal)) return goal;
+    const FlowField &field = toward(cell_of(goal));
+    int ahead[kLookAhead], n = 0;
+    for (int at = cell_of(from); n < kLookAhead; ++n) {
+        const int next = field.next[static_cast<std::size_t>(at)];
+        if (next == at) break;
+        ahead[n] = at = next;
+    }
+    for (int i = n - 1; i >= 0; --i) {
+        const Point middle{ahead[i] % 32 + 0.5, ahead[i] / 32 + 0.5};
+        if (i == 0 || is_clear(from, middle)) return middle;
+    }
+    return goal;
+}
+
+}  // namespace mast
