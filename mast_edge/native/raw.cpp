@@ -2,6 +2,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "loop.hpp"
 #include "simulator.hpp"
 
 namespace mast {
@@ -30,10 +31,9 @@ void Simulator::order(int env, int agent, const Order &wanted) {
         expect_index("patient", wanted.target, face_.n_agents);
     else if (wanted.kind != OrderKind::stand && wanted.kind != OrderKind::move)
         throw std::invalid_argument("skirmish: order must be to stand, move, attack or heal.");
-    Unit &unit = battle(env).units()[agent];
     const bool targets = wanted.kind == OrderKind::attack || wanted.kind == OrderKind::heal;
-    if (!unit.alive || (targets && !battle(env).units()[wanted.target].alive)) return;
-    give_order(unit, wanted);
+    if (targets && !battle(env).units()[wanted.target].alive) return;
+    give_order(world_, battle(env), agent, wanted);
 }
 
 void Simulator::play_loops(int env, int loops) {
@@ -51,8 +51,12 @@ void Simulator::kill(int env, int unit_number) {
     unit.alive = false;
     unit.health = unit.shield = unit.energy = unit.cooldown = 0.0;
     unit.order = OrderKind::stand;
-    unit.target = -1;
+    unit.target = unit.goal_unit = -1;
     unit.winding = -1;
+    unit.backswing = 0;
+    forget_block(unit);
+    // As in battle: a second hit dies with its unit, missiles and beams that are under way do not.
+    if (world_.kinds[unit.kind].weapon == WeaponKind::instant) unit.pending_loops = 0;
 }
 
 }  // namespace mast

@@ -5,11 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mast_edge.envs.maps import simulated_map_names
 from mast_edge.envs.skirmish import Skirmish
 from tests.envs.sc2.client import Client, SmacView
 
-MAPS = [name for name in ("3m", "2s3z", "MMM", "2c_vs_64zg") if name in simulated_map_names()]
+MAPS = ("3m", "2s3z", "MMM", "2c_vs_64zg", "1c3s5z", "bane_vs_bane")
 EPISODES, MOST_STEPS = 3, 40
 
 
