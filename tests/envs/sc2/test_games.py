@@ -5,11 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from mast_edge.envs.maps import map_names
 from mast_edge.envs.skirmish import Skirmish
 from tests.envs.sc2.client import Client, SmacView
 
-MAPS = ("3m", "2s3z", "MMM", "2c_vs_64zg", "1c3s5z", "bane_vs_bane")
-EPISODES, MOST_STEPS = 3, 40
+MAPS = {"3m": (3, 40), "2s3z": (2, 30), "MMM": (2, 25), "2c_vs_64zg": (2, 20)}
+"""Episodes, and the most steps of each; the rest of an episode is cut off by a restart."""
 
 
 def some_actions(avail: np.ndarray, rng: np.random.Generator, fierce: bool) -> np.ndarray:
@@ -23,17 +24,28 @@ def some_actions(avail: np.ndarray, rng: np.random.Generator, fierce: bool) -> n
 
 @pytest.mark.parametrize("map_name", MAPS)
 def test_games_through_the_api_are_those_of_the_simulator_bit_for_bit(client: Client, map_name: str) -> None:
+    play_both(client, map_name, *MAPS[map_name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("map_name", map_names())
+def test_whole_games_of_every_map_through_the_api(client: Client, map_name: str) -> None:
+    play_both(client, map_name, episodes=2, most_steps=400)
+
+
+def play_both(client: Client, map_name: str, episodes: int, most_steps: int) -> None:
+    """The same actions through the API and in the simulator itself, everything seen compared exactly."""
     env, rng = Skirmish(map_name, seed=11), np.random.default_rng(5)
     client.begin(map_name, seed=11)
     view = SmacView(client, map_name)
     view.reset()
     tags, fought_out = [view.tags], 0
-    for episode in range(EPISODES):
+    for episode in range(episodes):
         if episode:
             view.restart()
             tags.append(view.tags)
         env.reset()
-        for _ in range(MOST_STEPS):
+        for _ in range(most_steps):
             np.testing.assert_array_equal(view.obs, env.obs[0])
             np.testing.assert_array_equal(view.state, env.state[0])
             np.testing.assert_array_equal(view.avail, env.avail[0])
@@ -99,6 +111,25 @@ def test_an_empty_battlefield_fills_after_two_loops_however_they_come(client: Cl
     assert {unit["tag"] for unit in first}.isdisjoint(unit["tag"] for unit in second)
     client.kill([unit["tag"] for unit in first])    # tags of the last episode mean nobody
     assert client.units() == second
+
+
+def test_a_battle_that_kills_everybody_stays_empty_until_the_next_call(client: Client) -> None:
+    """A baneling that meets a zergling takes it along (35 damage, 35 health): nobody is left."""
+    client.begin("bane_vs_bane", seed=1)
+    units = client.units()
+    zergling = max((unit for unit in units[:24] if unit["health_max"] == 35), key=lambda u: u["pos"]["y"])
+    baneling = next(unit for unit in units[24:] if unit["health_max"] == 30)
+    client.kill([unit["tag"] for unit in units if unit not in (zergling, baneling)])
+    calls = 0
+    while left := client.units():
+        assert {unit["tag"] for unit in left} <= {zergling["tag"], baneling["tag"]}
+        client.do(step={"count": 40})
+        calls += 1
+        assert calls < 20
+    assert calls > 1
+    client.kill([])
+    client.do(step={"count": 2})
+    assert len(client.units()) == 48
 
 
 def test_loops_after_the_respawn_are_played(client: Client) -> None:

@@ -200,6 +200,15 @@ def test_the_program_of_the_folder_serves_one_client_and_ends_with_it(
     assert (process.returncode, errors) == (0, "")
 
 
+def test_a_server_for_one_client_does_not_wait_for_ever() -> None:
+    code = (
+        "from mast_edge.envs.sc2 import server; server.PATIENCE = 0.1; "
+        "server.serve(server.ServeOptions(port=0, one_client=True))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=ENDS_WITHIN, check=False)
+    assert answer.returncode == 0
+
+
 def test_the_folder_holds_what_pysc2_looks_for(tmp_path: Path) -> None:
     answer = command("--install", str(tmp_path / "sc 2"), "--json")
     assert answer.returncode == 0
