@@ -18,8 +18,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         data: whole content.
 
     Raises:
-        MastEdgeError: the file system refused (disk full, not writable, no folder); nothing is left behind.
+        MastEdgeError: the file system refused (disk full, not writable, no folder), or `path` is a device, a
+            pipe or a folder, which must not be replaced; nothing is left behind.
     """
+    if path.exists() and not path.is_file():
+        raise MastEdgeError(f"{path}: path must be a plain file or new; got something else. Choose another path.")
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -27,6 +30,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, _usual_mode())
         os.replace(temporary, path)
         temporary = None
         sync_folder(path.parent)
@@ -39,6 +43,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _usual_mode() -> int:
+    """Permissions that a newly opened file would get; temporary files are private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def sync_folder(folder: Path) -> None:

@@ -246,42 +246,69 @@ def conform(paths: tuple[Path, ...], maps: tuple[str, ...], as_json: bool, quiet
 
 
 @cli.command()
-@click.argument("map_name", metavar="MAP")
-@click.option("--policy", default="nearest", show_default=True, metavar="random|nearest|PATH")
-@click.option("--episodes", type=click.IntRange(min=1), help="Default: 100, or 1 with --render.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--render", type=click.Choice(["ascii"]), help="Draw the battles in the terminal.")
+@click.argument("target", metavar="MAP|FILE.replay")
+@click.option("--policy", metavar="random|nearest|PATH", help="Who plays; default: nearest.")
+@click.option("--episodes", type=click.IntRange(min=1), help="Default: 100, or 1 to render or for a replay.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the first episode; default: 0.")
+@click.option("--render", type=click.Choice(["ascii", "gif"]), help="Draw in the terminal, or into a film.")
+@click.option("--out", type=click.Path(path_type=Path), help="File of the film; default: MAP.gif here.")
+@click.option(
+    "--save-replay",
+    type=click.Path(path_type=Path),
+    metavar="FILE.replay|FOLDER",
+    help="Save the first episode to a file, or each into a folder.",
+)
 @common
 def play(
-    map_name: str,
-    policy: str,
+    target: str,
+    policy: str | None,
     episodes: int | None,
-    seed: int,
+    seed: int | None,
     render: str | None,
+    out: Path | None,
+    save_replay: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Play a map with a scripted policy or an exported agent.
+    """Play a map with a scripted policy or an exported agent, or play a replay back.
 
     \b
-    mast-edge play 3m --policy random
-    mast-edge play 3m --policy nearest --episodes 500 --json
-    mast-edge play 3m --policy nearest --render ascii
+    mast-edge play 3m --policy random --episodes 500 --json
+    mast-edge play 3m --render gif --save-replay 3m.replay
+    mast-edge play 3m.replay --render ascii
     """
-    from mast_edge.console import EpisodeDisplay, console_on
+    from mast_edge.console import EpisodeDisplay, FrameDisplay, console_on
 
-    count = episodes or (1 if render else 100)
-    with EpisodeDisplay(quiet or render is not None) as display:
-        result = stage("mast_edge.runtime.play", "play")(
-            map_name,
-            policy,
-            count,
-            seed,
-            render=render,
-            console=console_on(sys.stderr if as_json else sys.stdout),
-            on_progress=display,
-        )
+    if out is not None and render != "gif":
+        raise click.UsageError("--out needs --render gif.")
+    recorded = target.endswith(".replay")
+    if recorded and any(option is not None for option in (policy, episodes, seed, save_replay)):
+        raise click.UsageError("--policy, --episodes, --seed and --save-replay do not apply to a replay.")
+    one = render is not None or (save_replay is not None and save_replay.suffix == ".replay")
+    counts, films = not (quiet or one or recorded), render == "gif" and not quiet
+    with EpisodeDisplay(not counts) as display, FrameDisplay(not films) as frames:
+        shown = {
+            "render": render,
+            "out": out,
+            "console": console_on(sys.stderr if as_json else sys.stdout),
+            "on_frame": frames,
+        }
+        if recorded:
+            result = stage("mast_edge.runtime.playback", "watch_replay")(target, **shown)
+        else:
+            result = stage("mast_edge.runtime.play", "play")(
+                target,
+                policy or "nearest",
+                episodes or (1 if one else 100),
+                seed or 0,
+                save_replay=save_replay,
+                on_progress=display,
+                **shown,
+            )
     show(as_json, result, lambda: [stage("mast_edge.runtime.play", "play_table")(result)])
+    for kind in ("film", "replays"):
+        if kind in result:
+            remark(quiet, f"{kind}: {result[kind]}")
 
 
 for group in (runs, config, doctor, benchmark, serve_sc2):

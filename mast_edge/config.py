@@ -313,6 +313,9 @@ def _check_combinations(config: ExperimentConfig, origins: Origins, source: str)
     for section, key, value, bound_name, bound in at_most:
         if value > bound:
             raise reject((section, key), f"at most {bound_name} ({bound})", value, origins, source)
+    if config.env.options.get("heuristic_ai"):
+        path, rule = ("env", "options", "heuristic_ai"), "false where agents learn"
+        raise reject(path, rule, True, origins, source, "The heuristic would play in their place.")
 
 
 _PLAIN = re.compile(r"(?!(?i:y|n|yes|no|on|off)\Z)[A-Za-z_][A-Za-z0-9_./-]*\Z")

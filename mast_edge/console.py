@@ -17,6 +17,7 @@ from rich.text import Text
 
 PLAIN_WIDTH = 400
 """Columns assumed where output is no terminal, so that tables in files and pipes are not cut to 80."""
+SECONDS_OF_PATIENCE = 2.0
 SECONDS_BETWEEN_LINES = 15.0
 """How often progress is told where nothing can be redrawn."""
 
@@ -204,3 +205,44 @@ class EpisodeDisplay:
                 self._task = self._bar.add_task("", total=total)
             rate = f"{100 * won / max(done, 1):.0f} % won"
             self._bar.update(self._task, completed=done, total=total, description=rate)
+
+
+class FrameDisplay:
+    """Counts the frames of a film on standard error when it takes more than two seconds; else nothing.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        console = console_on(sys.stderr)
+        self._shows = console.is_terminal and not console.is_dumb_terminal and not quiet
+        self._console = console
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "FrameDisplay":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Shows frames drawn and frames in all."""
+        if not self._shows or (self._bar is None and time.monotonic() - self._started < SECONDS_OF_PATIENCE):
+            return
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("drawing"),
+                BarColumn(30),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=total)
+        if self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)

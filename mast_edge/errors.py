@@ -42,6 +42,14 @@ class ConfigError(MastEdgeError):
     exit_code = 4
 
 
+class IllegalAction(MastEdgeError, AssertionError):
+    """An agent cannot take the action; the environment is as it was. SMAC raises AssertionError here."""
+
+
+class EpisodeNotRunning(MastEdgeError, ValueError):
+    """A call that needs a running episode came before `reset`, or after the episode's end."""
+
+
 class ArtifactRefused(MastEdgeError):
     """An exported agent did not pass validation (runtime.md, section 3). Subclasses name the failed check."""
 

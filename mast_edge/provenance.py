@@ -28,6 +28,15 @@ def versions() -> dict[str, str]:
     return found
 
 
+def simulator_versions(backend: str) -> dict[str, str]:
+    """Version of the embedded simulator by its name; empty for another environment backend."""
+    if backend != "skirmish":
+        return {}
+    from mast_edge.envs.skirmish import SIMULATOR_VERSION
+
+    return {backend: str(SIMULATOR_VERSION)}
+
+
 def git_commit() -> str | None:
     """Commit of the source tree this package runs from; None when it is installed without one."""
     root = Path(__file__).resolve().parent.parent

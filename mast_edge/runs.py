@@ -30,7 +30,7 @@ from mast_edge.checkpoint_folders import (
 from mast_edge.config import ExperimentConfig, config_sha256, dump_yaml, run_name
 from mast_edge.disk import check_free
 from mast_edge.errors import ArtifactMalformed, ConfigError, MastEdgeError, MissingInput
-from mast_edge.provenance import git_commit, versions
+from mast_edge.provenance import git_commit, simulator_versions, versions
 from mast_edge.registry import nearest
 from mast_edge.run_lock import LOCK_FILE, RunLock, is_locked
 from mast_edge.spec import AgentSpec, EnvSpec
@@ -392,7 +392,7 @@ def _new_manifest(name: str, config: ExperimentConfig, env: EnvSpec) -> Manifest
         sparsity=config.sparsity,
         seed=config.seed,
         config_sha256=config_sha256(config),
-        versions=versions(),
+        versions=versions() | simulator_versions(env.backend),
         git_commit=git_commit(),
         t_env=0,
         updates=0,

@@ -33,3 +33,21 @@ def test_a_failing_call_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 def test_a_missing_folder(tmp_path):
     with pytest.raises(MastEdgeError, match="No such file"):
         write_atomically(tmp_path / "none" / "a", b"")
+
+
+def test_devices_and_folders_are_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(MastEdgeError, match="must be a plain file or new"):
+            write_atomically(path, b"data")
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640

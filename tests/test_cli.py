@@ -173,7 +173,6 @@ def test_expected_failures_are_one_line_on_stderr_and_nothing_on_stdout(call: An
         (["config", "check", str(bad)], 4, "learning_rate"),
         (["account", str(other)], 4, "Did you mean '3m'?"),
         (["play", "3mm"], 4, "Did you mean '3m'?"),
-        (["play", "3s5z"], 8, "3s5z"),
     ):
         answer = call(*arguments)
         assert (answer.code, answer.out) == (code, ""), (arguments, answer.err)
@@ -185,14 +184,6 @@ def test_expected_failures_are_one_line_on_stderr_and_nothing_on_stdout(call: An
         assert as_json.code == code
         assert as_json.json["exit_code"] == code
         assert says in as_json.json["error"]
-
-
-def test_a_map_the_simulator_lacks_ends_with_8_and_writes_nothing(call: Any, tmp_path: Path) -> None:
-    answer = call("train", str(ROOT / "configs/qmix_3s5z.yaml"), "--quiet")
-    assert answer.code == 8
-    assert len(answer.err.splitlines()) == 1
-    assert "3s5z" in answer.err
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

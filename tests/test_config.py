@@ -232,6 +232,12 @@ MISTAKES = [
         "exploration.end must be at most exploration.start (0.1); got 0.5",
         "",
     ),
+    (
+        "  options: {heuristic_ai: true}",
+        3,
+        "env.options.heuristic_ai must be false where agents learn; got true.",
+        "The heuristic would play in their place.",
+    ),
     ("seed: 1\nseed: 2", 4, "'seed' again, first on line 3", ""),
     ("seed: 01", 3, "leading zeros", ""),
     ("gamma: .nan", 3, "finite", ""),

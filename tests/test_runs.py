@@ -15,6 +15,7 @@ from mast_edge import checkpoint_folders, runs
 from mast_edge.checkpoint_files import Recorded, read_agent, write_agent_files
 from mast_edge.checkpoint_folders import verify_checkpoint
 from mast_edge.config import ExperimentConfig, config_sha256, load_config, resolve
+from mast_edge.envs.skirmish import SIMULATOR_VERSION
 from mast_edge.errors import (
     ArtifactCorrupt,
     ArtifactMalformed,
@@ -73,6 +74,7 @@ def test_a_new_run_holds_its_config_and_manifest(tmp_path: Path) -> None:
     assert manifest["env"]["obs_dim"] == 4
     assert (manifest["status"], manifest["checkpoint"], manifest["win_rate"]) == ("running", None, None)
     assert manifest["versions"]["python"] == sys.version.split()[0]
+    assert manifest["versions"]["skirmish"] == str(SIMULATOR_VERSION)
     assert not (tmp_path / "latest.json").exists()
 
 

@@ -114,6 +114,18 @@ def smac_map(name: str) -> SmacMap:
     )
 
 
+def type_order(smac: SmacMap, agents: bool) -> tuple[str, ...]:
+    """Unit types in the order of one side's type one-hot, empty where the map has none.
+
+    Args:
+        smac: the map.
+        agents: the agents' side, else the enemies'.
+
+    Source: smac.md 4.
+    """
+    return (_AGENT_TYPES if agents else _ENEMY_TYPES).get(smac.map_type, ())
+
+
 def _walkable(rows: list[str]) -> NDArray[np.uint8]:
     """Hex rows, south first, most significant bit x = 0, as [x, y]."""
     grid = np.array([[int(bit) for bit in f"{int(row, 16):032b}"] for row in rows], dtype=np.uint8)
@@ -196,6 +208,7 @@ def _apply(face: _core.Interface, options: SmacOptions) -> None:
     face.reward_sparse = options.reward_sparse
     face.reward_only_positive = options.reward_only_positive
     face.reward_scale = options.reward_scale
+    face.heuristic_ai, face.heuristic_rest = options.heuristic_ai, options.heuristic_rest
     face.reward_death_value = float(options.reward_death_value)
     face.reward_win = float(options.reward_win)
     face.reward_defeat = float(options.reward_defeat)

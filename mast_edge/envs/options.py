@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mast_edge.errors import ConfigError, EnvironmentUnavailable
+from mast_edge.errors import ConfigError
 from mast_edge.registry import nearest
 
 
@@ -29,7 +29,8 @@ class SmacOptions:
         reward_only_positive: own losses do not count.
         reward_death_value, reward_win, reward_defeat, reward_negative_scale: see smac.md 6.
         reward_scale, reward_scale_rate: divide rewards by max_reward / reward_scale_rate.
-        heuristic_ai, heuristic_rest: not available in the simulator.
+        heuristic_ai: SMAC's built-in heuristic plays in place of the caller (smac.md 7).
+        heuristic_rest: it keeps to the available actions, and walks toward a target out of reach.
         spawn_jitter: False makes every episode start alike.
         game_version, debug, replay_dir, replay_prefix, window_size_x, window_size_y: accepted, ignored.
 
@@ -94,19 +95,6 @@ class SmacOptions:
                 )
         unchecked: dict[str, Any] = dict(options)
         return cls(**unchecked)
-
-    def require_simulated(self) -> None:
-        """Refuses what the embedded simulator does not play.
-
-        Raises:
-            EnvironmentUnavailable: such an option is on.
-        """
-        for name in ("heuristic_ai", "heuristic_rest"):
-            if getattr(self, name):
-                raise EnvironmentUnavailable(
-                    f"skirmish: option {name} must be False; got True. "
-                    "The simulator has no built-in heuristic; use mast_edge.envs.scripted.NearestPolicy."
-                )
 
 
 def _check_type(name: str, value: object, default: object) -> None:

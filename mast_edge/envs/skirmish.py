@@ -32,6 +32,9 @@ UNIT_DTYPE = np.dtype(
 """One unit: position in map units, vitals, cooldown in loops, index into `unit_names`, alive, order (index
 into `ORDERS`), target (unit number, agents first; -1 none), and the point of a move or attack-move."""
 
+SIMULATOR_VERSION = 2
+"""Changes when the same seed and actions no longer give the same battle. 1: marines only, no sidestep."""
+
 ORDERS = ("stand", "move", "attack", "attack-move", "heal")
 
 
@@ -45,6 +48,8 @@ class Skirmish:
         unit_names: unit types, by the `kind` of `units()`.
         ally_types, enemy_types: unit type per index.
         max_reward: divisor of the reward scale.
+        played: (E, N) int64, what the agents did in the last step: the caller's actions, or with
+            `heuristic_ai` those of the heuristic (0: it had no target and changed nothing).
 
     Source: smac.md 2 to 6 (interface), 9 (physics).
     """
@@ -56,6 +61,7 @@ class Skirmish:
         *,
         seed: int | None = None,
         profile: str = "liberty",
+        threads: int = 1,
         **options: object,
     ) -> None:
         """Creates the battles; nothing can be played before `reset`.
@@ -65,21 +71,22 @@ class Skirmish:
             n_envs: E >= 1.
             seed: 0 <= seed < 2**64; None draws one.
             profile: unit data, `liberty` or `void`.
+            threads: processor cores that share the battles, >= 1; the battles do not depend on it.
             options: see `SmacOptions`.
 
         Raises:
             ConfigError: unknown map, option or profile, or a value out of range.
-            EnvironmentUnavailable: the map or an option needs what the simulator does not have yet.
         """
         if n_envs < 1:
             raise ConfigError(f"skirmish: n_envs must be at least 1; got {n_envs}.")
+        if not 1 <= threads <= 256:
+            raise ConfigError(f"skirmish: threads must be in 1..256; got {threads}.")
         if seed is not None and not 0 <= seed < 2**64:
             raise ConfigError(f"skirmish: seed must be in 0..2**64-1; got {seed}.")
         self.options = SmacOptions.of(options)
         smac = smac_map(map_name)
         units = unit_types(profile)
         world = native_world(smac, units, self.options.spawn_jitter)
-        self.options.require_simulated()
         face = native_interface(smac, self.options, units)
         self.seed = secrets.randbits(32) if seed is None else seed
         self.profile = profile
@@ -89,18 +96,40 @@ class Skirmish:
         self.ally_types, self.enemy_types = smac.ally_types, smac.enemy_types
         self.max_reward = face.max_reward
         self.walkable = smac.walkable
-        self._core = _core.Simulator(world, face, n_envs, self.seed, self.options.step_mul)
+        self._core = _core.Simulator(world, face, n_envs, self.seed, self.options.step_mul, threads)
         spec = self.spec
         self.obs = np.zeros((n_envs, spec.n_agents, spec.obs_dim), dtype=np.float32)
         self.state = np.zeros((n_envs, spec.state_dim), dtype=np.float32)
         self.avail = np.zeros((n_envs, spec.n_agents, spec.n_actions), dtype=np.uint8)
+        self.played = np.zeros((n_envs, spec.n_agents), dtype=np.int64)
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Starts the next episode in the environments marked by `which` (E,), all when None."""
         self._core.reset(self._marks(which), self.obs, self.state, self.avail)
 
+    def begin_at(self, episode: int) -> None:
+        """Makes the next `reset` of every environment begin a given episode; until then none can be stepped.
+
+        Args:
+            episode: its number, 0 <= episode < 2**32; a new environment begins with 0.
+
+        Raises:
+            ConfigError: the number is out of range.
+
+        Source: smac.md 9.1 (draws are indexed by the episode, so none depends on those before it).
+        """
+        if not 0 <= episode < 2**32:
+            raise ConfigError(f"skirmish: episode must be in 0..2**32-1; got {episode}.")
+        self._core.begin_at(episode)
+
     def step(self, actions: NDArray[np.int64], which: NDArray[np.bool_] | None = None) -> Step:
         """Plays actions (E, N) in the marked environments, all when None; the others stay as they are.
+
+        With `heuristic_ai` the caller's actions need not be available: they become the last actions that obs
+        and state show, and `played` says what was done.
+
+        Deviation: SMAC overwrites the caller's actions with the heuristic's. Here the array may be part of a
+        replay buffer and is left alone; `mast_edge.envs.single.StarCraft2Env` does as SMAC does.
 
         Raises:
             ValueError: an action is not available (names environment, agent, action and what was), or the
@@ -113,8 +142,9 @@ class Skirmish:
         reward = np.zeros(n)
         flags = np.zeros((3, n), dtype=np.bool_)
         dead = np.zeros((2, n), dtype=np.int32)
+        played = np.array(chosen, dtype=np.int64, order="C")
         self._core.step(
-            np.ascontiguousarray(chosen, dtype=np.int64),
+            played,
             self._marks(which),
             self.obs,
             self.state,
@@ -123,6 +153,7 @@ class Skirmish:
             flags,
             dead,
         )
+        self.played = played
         return Step(reward, flags[0], flags[1], flags[2], dead[0], dead[1])
 
     def snapshot(self) -> NDArray[np.uint8]:
@@ -154,6 +185,13 @@ class Skirmish:
         for column, name in enumerate(UNIT_DTYPE.names or ()):
             units[name] = table[..., column]
         return units
+
+    def visibility(self) -> NDArray[np.bool_]:
+        """(E, N, N + enemies): which units each agent sees, agents first; never itself (smac.md 5)."""
+        n_units = len(self.ally_types) + len(self.enemy_types)
+        visible = np.empty((self.n_envs, self.spec.n_agents, n_units), np.uint8)
+        self._core.visibility(visible)
+        return visible.astype(np.bool_)
 
     def stats(self) -> dict[str, NDArray[np.int64]]:
         """Per environment (E,): episodes begun, steps and loops of the present one, over, battles won and

@@ -92,6 +92,8 @@ class Interface:
     reward_sparse: bool
     reward_only_positive: bool
     reward_scale: bool
+    heuristic_ai: bool
+    heuristic_rest: bool
     reward_death_value: float
     reward_win: float
     reward_defeat: float
@@ -114,7 +116,9 @@ class Interface:
 class Simulator:
     """A batch of battles. Buffers are C-contiguous and written in place; `which` None means all."""
 
-    def __init__(self, world: World, interface: Interface, n_envs: int, seed: int, step_mul: int) -> None: ...
+    def __init__(
+        self, world: World, interface: Interface, n_envs: int, seed: int, step_mul: int, threads: int = 1
+    ) -> None: ...
     def reset(
         self,
         which: NDArray[np.bool_] | None,
@@ -122,6 +126,9 @@ class Simulator:
         state: NDArray[np.float32],
         avail: NDArray[np.uint8],
     ) -> None: ...
+    def begin_at(self, episode: int) -> None:
+        """The next reset of every environment begins this episode, 0 <= episode < 2**32."""
+
     def step(
         self,
         actions: NDArray[np.int64],
@@ -133,7 +140,10 @@ class Simulator:
         flags: NDArray[np.bool_],
         dead: NDArray[np.int32],
     ) -> None:
-        """flags (3, E): terminated, timed out, won. dead (2, E): agents, enemies."""
+        """flags (3, E): terminated, timed out, won. dead (2, E): agents, enemies.
+
+        With heuristic_ai, `actions` are overwritten by what the agents did instead.
+        """
 
     def refresh(
         self, obs: NDArray[np.float32], state: NDArray[np.float32], avail: NDArray[np.uint8]
@@ -152,6 +162,9 @@ class Simulator:
 
     def kill(self, env: int, unit: int) -> None:
         """A unit dies at once."""
+
+    def visibility(self, out: NDArray[np.uint8]) -> None:
+        """(E, N, N + enemies): 1 where the agent sees the unit (smac.md 5)."""
 
     def units(self, out: NDArray[np.float64]) -> None:
         """(E, units, 12): x, y, health, shield, energy, cooldown, kind, alive, order, target, goal x, y."""

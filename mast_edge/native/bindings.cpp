@@ -151,6 +151,8 @@ static void bind_tables(nb::module_ &m) {
         .def_rw("reward_sparse", &Interface::reward_sparse)
         .def_rw("reward_only_positive", &Interface::reward_only_positive)
         .def_rw("reward_scale", &Interface::reward_scale)
+        .def_rw("heuristic_ai", &Interface::heuristic_ai)
+        .def_rw("heuristic_rest", &Interface::heuristic_rest)
         .def_rw("reward_death_value", &Interface::reward_death_value)
         .def_rw("reward_win", &Interface::reward_win)
         .def_rw("reward_defeat", &Interface::reward_defeat)
@@ -163,13 +165,13 @@ static void bind_tables(nb::module_ &m) {
         .def("prepare", &Interface::prepare);
 }
 
-static void step_simulator(mast::Simulator &sim, const Buffer<const std::int64_t, 2> &actions, const Which &which,
+static void step_simulator(mast::Simulator &sim, const Buffer<std::int64_t, 2> &actions, const Which &which,
                            const Buffer<float, 3> &obs, const Buffer<float, 2> &state,
                            const Buffer<std::uint8_t, 3> &avail, const Buffer<double, 1> &reward,
                            const Buffer<bool, 2> &flags, const Buffer<std::int32_t, 2> &dead) {
     const int n = sim.n_envs();
     const mast::Views views = views_of(sim, obs, state, avail, which);
-    const std::int64_t *chosen = checked("actions", actions, {n, sim.face().n_agents});
+    std::int64_t *chosen = checked("actions", actions, {n, sim.face().n_agents});
     bool *flag = checked("flags", flags, {3, n});
     std::int32_t *counts = checked("dead", dead, {2, n});
     const mast::StepResults results{checked("reward", reward, {n}), flag, flag + n, flag + 2 * n, counts, counts + n};
@@ -245,8 +247,8 @@ static void bind_simulator(nb::module_ &m) {
     m.def("philox", &mast::philox, "counter"_a, "key0"_a, "key1"_a);
     bind_tables(m);
     nb::class_<Simulator>(m, "Simulator")
-        .def(nb::init<mast::World, mast::Interface, int, std::uint64_t, int>(), "world"_a, "interface"_a, "n_envs"_a,
-             "seed"_a, "step_mul"_a)
+        .def(nb::init<mast::World, mast::Interface, int, std::uint64_t, int, int>(), "world"_a, "interface"_a,
+             "n_envs"_a, "seed"_a, "step_mul"_a, "threads"_a = 1)
         .def("reset", [](Simulator &sim, const Which &which, const Buffer<float, 3> &obs, const Buffer<float, 2> &state,
                          const Buffer<std::uint8_t, 3> &avail) {
                  const mast::Views views = views_of(sim, obs, state, avail, which);
@@ -259,6 +261,7 @@ static void bind_simulator(nb::module_ &m) {
                            const Buffer<std::uint8_t, 3> &avail) {
                  sim.refresh(views_of(sim, obs, state, avail, std::nullopt));
              }, "obs"_a, "state"_a, "avail"_a)
+        .def("begin_at", &Simulator::begin_at, "episode"_a)
         .def("save", [](const Simulator &sim, const Buffer<std::uint8_t, 2> &out) {
                  sim.save(checked("out", out, {sim.n_envs(), static_cast<int>(sim.block_size())}));
              }, "out"_a)
@@ -272,6 +275,10 @@ static void bind_simulator(nb::module_ &m) {
              }, "env"_a, "agent"_a, "kind"_a, "target"_a, "x"_a, "y"_a)
         .def("play_loops", &Simulator::play_loops, "env"_a, "loops"_a)
         .def("kill", &Simulator::kill, "env"_a, "unit"_a)
+        .def("visibility", [](const Simulator &sim, const Buffer<std::uint8_t, 3> &out) {
+                 const mast::Interface &f = sim.face();
+                 sim.show_visibility(checked("out", out, {sim.n_envs(), f.n_agents, f.n_units()}));
+             }, "out"_a)
         .def("units", &list_units, "out"_a)
         .def("counters", &list_counters, "out"_a)
         .def_prop_ro("interface", &Simulator::face)

@@ -40,35 +40,28 @@ class Crowd {
     void write_back(Unit *units) const;
 
   private:
-    struct Push {
-        double x, y;
-        bool touched;
-    };
     struct Pair {
-        double touch, touch_sq;
-        int a, b;
+        std::uint8_t a, b;
     };
 
     bool may_stand(int unit, double to_x, double to_y) const { return world_.may_stand(kind_[unit], to_x, to_y); }
     double farthest_moved() const;
     void list_near();
-    void list_pair(int a, int b);
-    void touch(int unit);
-    void push_pair(const Pair &pair, double dx, double dy, double distance_sq);
+    void push_pair(Pair pair);
     void settle_pushes();
 
     const World &world_;
     int n_;
     std::uint8_t kind_[kMaxUnits];
+    double separation_[kMaxUnits];
     // Pairs that were within their touch distance + skin when they were listed. No other pair can overlap before
     // some unit is half a skin away from where it was then; no unit is farther than drift_.
     double skin_, drift_;
     double listed_x_[kMaxUnits], listed_y_[kMaxUnits];
+    double push_x_[kMaxUnits], push_y_[kMaxUnits];    // sums of one pass, zero between passes
     int n_near_ = 0;
-    int n_touched_ = 0;
-    int touched_[kMaxUnits];
-    Push push_[kMaxUnits];    // sums of one pass, zero between passes
     Pair near_[kMaxUnits * (kMaxUnits - 1) / 2];
+    Pair overlapping_[kMaxUnits * (kMaxUnits - 1) / 2 + 1];
 };
 
 }  // namespace mast

@@ -37,6 +37,7 @@ struct Interface {
     bool obs_pathing_grid = false, obs_terrain_height = false, obs_timestep_number = false;
     bool obs_instead_of_state = false, state_last_action = true, state_timestep_number = false;
     bool reward_sparse = false, reward_only_positive = true, reward_scale = true;
+    bool heuristic_ai = false, heuristic_rest = false;
     double reward_death_value = 10, reward_win = 200, reward_defeat = 0;
     double reward_negative_scale = 0.5, reward_scale_rate = 20;
 

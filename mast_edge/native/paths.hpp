@@ -17,10 +17,22 @@ struct Point {
     double x, y;
 };
 
-// Costs of walking to one cell, 10 straight and 14 diagonal, and the neighbour to take first.
+inline int cell_of(Point p) { return static_cast<int>(p.y) * 32 + static_cast<int>(p.x); }
+
+// What can be said of all segments from anywhere in one cell to anywhere in another.
+enum class View : std::uint8_t { unknown = 0, clear = 1, blocked = 2 };
+
+// The ways to one cell: costs, 10 straight and 14 diagonal; the neighbour to take first, itself where the cost is 0
+// or unreachable; and what is known of a unit in the cell before asking where in it the unit stands.
 struct FlowField {
+    struct Lead {
+        std::uint16_t cell;    // to head for when the goal is not in view
+        View goal;             // whether it is
+        bool certain;          // no need to look which cell is in view
+    };
     std::array<std::uint16_t, kCells> cost;
-    std::array<std::uint16_t, kCells> next;    // itself where the cost is 0 or unreachable
+    std::array<std::uint16_t, kCells> next;
+    std::array<Lead, kCells> lead;
 };
 
 // The ways on one grid. Fields are computed when first asked for and kept; asking is safe from many threads.
@@ -48,14 +60,21 @@ class Paths {
     bool walkable(int x, int y) const {
         return static_cast<unsigned>(x | y) < 32u && ((rows_[static_cast<std::size_t>(y)] >> x) & 1u);
     }
-    bool box_is_free(int x0, int y0, int x1, int y1) const;
+    // From a cell to one of its 8 neighbours; diagonally only if both side cells are walkable.
+    bool may_step(int cell, int dx, int dy) const {
+        const int x = cell % 32, y = cell / 32;
+        return walkable(x + dx, y + dy) && walkable(x + dx, y) && walkable(x, y + dy);
+    }
+    // Both sure answers hold; `unknown` may be given too often.
+    View view(int from, int to) const;
     int nearest_walkable(int cell) const;
     FlowField *compute(int cell) const;
+    void walk_down(FlowField &field, int goal) const;
+    // The next cells of the way down, six at most. Returns how many.
+    static int look_ahead(const FlowField &field, int from, int *ahead);
 
-    Rows rows_;
+    Rows rows_, columns_;    // columns: column x, bit y
     mutable std::array<std::atomic<const FlowField *>, kCells> fields_{};
 };
-
-inline int cell_of(Point p) { return static_cast<int>(p.y) * 32 + static_cast<int>(p.x); }
 
 }  // namespace mast

@@ -1,5 +1,8 @@
 #include "simulator.hpp"
 
+#include "heuristic.hpp"
+
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -7,18 +10,22 @@
 
 namespace mast {
 
-constexpr std::uint32_t kFormat = 0x534B3032;    // changes whenever the layout of Battle or Unit does
+constexpr std::uint32_t kFormat = 0x534B3033;    // changes whenever the layout of Battle or Unit does
 
-Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul)
+Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul,
+                     int threads)
     : world_(std::move(world)), face_(std::move(face)), n_envs_(n_envs), step_mul_(step_mul) {
     if (n_envs < 1) throw std::invalid_argument("skirmish: n_envs must be at least 1; got " + std::to_string(n_envs));
     if (step_mul < 1)
         throw std::invalid_argument("skirmish: step_mul must be at least 1; got " + std::to_string(step_mul));
+    if (threads < 1 || threads > 256)
+        throw std::invalid_argument("skirmish: threads must be in 1..256; got " + std::to_string(threads));
     world_.prepare();
     face_.prepare();
     if (world_.n_agents != face_.n_agents || world_.n_enemies != face_.n_enemies)
         throw std::invalid_argument("skirmish: spawn groups must hold as many units as the map has.");
     stride_ = sizeof(Battle) + sizeof(Unit) * static_cast<std::size_t>(world_.n_units());
+    workers_ = std::make_unique<Workers>(std::min(threads, n_envs));
     memory_.assign(stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(n_envs), 0);
     for (int env = 0; env < n_envs; ++env) {
         Battle &b = *new (&memory_[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]) Battle{};
@@ -51,16 +58,27 @@ void Simulator::show(int env, const Views &views) const {
 }
 
 void Simulator::reset(const Views &views) {
-    for (int env = 0; env < n_envs_; ++env) {
-        if (views.which && !views.which[env]) continue;
+    for_each(views.which, [&](int env) {
         spawn(world_, battle(env));
         show(env, views);
+    });
+}
+
+void Simulator::begin_at(std::uint32_t episode) {
+    for (int env = 0; env < n_envs_; ++env) {
+        battle(env).begun = episode;
+        battle(env).over = true;
     }
 }
 
 void Simulator::refresh(const Views &views) {
     for (int env = 0; env < n_envs_; ++env)
         if (!views.which || views.which[env]) show(env, views);
+}
+
+void Simulator::show_visibility(std::uint8_t *visible) const {
+    for (int env = 0; env < n_envs_; ++env, visible += face_.n_agents * face_.n_units())
+        write_visibility(face_, battle(env).units(), visible);
 }
 
 void Simulator::check_actions(int env, const std::int64_t *actions) const {
@@ -70,10 +88,13 @@ void Simulator::check_actions(int env, const std::int64_t *actions) const {
                                     (b.begun ? " has ended its episode." : " has not been reset.") +
                                     " Call reset, or leave it out of `which`.");
     for (int i = 0; i < face_.n_agents; ++i) {
-        if (is_available(face_, b.units(), i, actions[i])) continue;
+        // The heuristic does not play the caller's actions, it only shows them as last actions.
+        if (face_.heuristic_ai ? actions[i] >= 0 && actions[i] < face_.n_actions
+                               : is_available(face_, b.units(), i, actions[i]))
+            continue;
         std::string allowed;
         for (int action = 0; action < face_.n_actions; ++action)
-            if (is_available(face_, b.units(), i, action))
+            if (face_.heuristic_ai || is_available(face_, b.units(), i, action))
                 allowed += (allowed.empty() ? "" : ", ") + std::to_string(action);
         throw std::invalid_argument("skirmish: action of agent " + std::to_string(i) + " in environment " +
                                     std::to_string(env) + " must be one of [" + allowed + "]; got " +
@@ -81,22 +102,25 @@ void Simulator::check_actions(int env, const std::int64_t *actions) const {
     }
 }
 
-void Simulator::play(Battle &b, const std::int64_t *actions) const {
+void Simulator::play(Battle &b, std::int64_t *actions) const {
     Unit *units = b.units();
     Order orders[kMaxUnits];
-    for (int i = 0; i < face_.n_agents; ++i) orders[i] = order_of(face_, units, i, actions[i]);
     for (int i = 0; i < face_.n_agents; ++i) {
         units[i].last_action = static_cast<std::int16_t>(actions[i]);
-        give_order(world_, b, i, orders[i]);
+        if (face_.heuristic_ai) actions[i] = choose_by_heuristic(face_, world_, units, i);
+        orders[i] = order_of(face_, units, i, actions[i]);
+    }
+    for (int i = 0; i < face_.n_agents; ++i) {
+        // Alive, no-op is the heuristic without a target: whatever the unit was doing goes on.
+        if (actions[i] != 0) give_order(world_, b, i, orders[i]);
     }
     advance(world_, b, step_mul_);
 }
 
-void Simulator::step(const std::int64_t *actions, const Views &views, const StepResults &results) {
+void Simulator::step(std::int64_t *actions, const Views &views, const StepResults &results) {
     for (int env = 0; env < n_envs_; ++env)
         if (!views.which || views.which[env]) check_actions(env, actions + env * face_.n_agents);
-    for (int env = 0; env < n_envs_; ++env) {
-        if (views.which && !views.which[env]) continue;
+    for_each(views.which, [&](int env) {
         Battle &b = battle(env);
         play(b, actions + env * face_.n_agents);
         const Outcome outcome = conclude_step(face_, b, b.units());
@@ -107,7 +131,7 @@ void Simulator::step(const std::int64_t *actions, const Views &views, const Step
         results.dead_allies[env] = outcome.dead_allies;
         results.dead_enemies[env] = outcome.dead_enemies;
         show(env, views);
-    }
+    });
 }
 
 void Simulator::save(std::uint8_t *out) const {
@@ -115,7 +139,7 @@ void Simulator::save(std::uint8_t *out) const {
 }
 
 // Indices in a block are followed without further checks while playing, so they are checked here.
-static bool is_sound(const World &world, int n_actions, const Battle &b, const Unit *units) {
+static bool is_sound(const World &world, const Interface &face, const Battle &b, const Unit *units) {
     if (b.format != kFormat || b.n_units != world.n_units()) return false;
     const int n = world.n_units();
     const auto in_battle = [n](int index) { return index >= -1 && index < n; };
@@ -123,7 +147,7 @@ static bool is_sound(const World &world, int n_actions, const Battle &b, const U
         const Unit &unit = units[i];
         if (unit.kind >= world.kinds.size() || !in_battle(unit.target) || !in_battle(unit.hurt_by) ||
             !in_battle(unit.pending_target) || !in_battle(unit.goal_unit) || unit.last_action < -1 ||
-            unit.last_action >= n_actions)
+            unit.last_action >= face.n_actions || !is_sound_choice(face, i, unit.heuristic_target))
             return false;
         const bool ordered = unit.order == OrderKind::attack || unit.order == OrderKind::heal;
         if (unit.order > OrderKind::heal || (ordered && unit.target < 0) ||
@@ -141,7 +165,7 @@ void Simulator::restore(const std::uint8_t *blocks) {
     for (int env = 0; env < n_envs_; ++env) {
         const auto *b = reinterpret_cast<const Battle *>(
             &memory[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]);
-        if (!is_sound(world_, face_.n_actions, *b, b->units()))
+        if (!is_sound(world_, face_, *b, b->units()))
             throw std::invalid_argument("skirmish: snapshot must come from the same map and version; row " +
                                         std::to_string(env) + " does not. Take it from an environment like this one.");
     }

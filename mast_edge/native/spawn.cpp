@@ -91,6 +91,7 @@ void fill_vitals(const World &world, Unit &unit) {
     unit.goal_distance = 1e9;
     unit.damaged_loop = -1000000;
     unit.target = unit.goal_unit = unit.hurt_by = unit.pending_target = unit.last_action = -1;
+    unit.heuristic_target = -1;
     unit.winding = -1;
     unit.order = OrderKind::stand;
     unit.alive = true;

@@ -36,6 +36,7 @@ struct Unit {
     std::int16_t hurt_by;             // first source of damage since the last look for a target, -1 none
     std::int16_t pending_target;      // of the hit that is under way
     std::int16_t last_action;         // -1 before the first step
+    std::int16_t heuristic_target;    // unit that an agent's built-in heuristic holds on to, -1 none
     std::int8_t winding;              // loops until the weapon fires, -1 not winding up
     std::uint8_t backswing;           // loops to stand after firing
     std::uint8_t pending_loops;       // until a missile, a beam or the second hit lands, 0 none

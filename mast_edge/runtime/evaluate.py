@@ -12,6 +12,7 @@ from typing import Any
 from mast_edge.atomic import write_atomically
 from mast_edge.config import load_config
 from mast_edge.envs.base import BatchEnv
+from mast_edge.envs.skirmish import SIMULATOR_VERSION
 from mast_edge.errors import EnvironmentUnavailable, UsageError
 from mast_edge.provenance import versions
 from mast_edge.registry import ENVIRONMENTS, resolve
@@ -105,7 +106,7 @@ def evaluate(
         latency=act_latency(make_env, candidate.agent),
         decision=decision,
         reason=reason,
-        facts=_facts(candidate, opponent, design),
+        facts=_facts(candidate, opponent, design, env),
         not_tested=_not_tested(opponent, certificate),
     )
     return _save(verdict, candidate)
@@ -155,7 +156,7 @@ def _shadow(
     return shadow_pass(make_env, candidate.agent, own.agent, episodes, on_progress)
 
 
-def _facts(candidate: Candidate, reference: Reference, design: Design) -> dict[str, Any]:
+def _facts(candidate: Candidate, reference: Reference, design: Design, env: str) -> dict[str, Any]:
     provenance, count = candidate.agent.model.provenance, design.looks[-1]
     return {
         "algorithm": candidate.algorithm,
@@ -170,6 +171,7 @@ def _facts(candidate: Candidate, reference: Reference, design: Design) -> dict[s
             "config": _config_sha256(candidate.run),
         },
         "versions": versions(),
+        "simulator": SIMULATOR_VERSION if env == "skirmish" else None,
         "host": {"machine": platform.machine(), "system": platform.system(), "processor": _processor()},
     }
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ FIRST_SEED = 2**32
 BATCH = 125
 """Environments played at once: the first look of the sequential design, which divides all the others."""
 
+Ending = Literal["won", "lost", "time is up", "unfinished"]
 Observe = Callable[[int, NDArray[np.int64]], None]
 """Called with the step and the actions (E, N) about to be played."""
 

@@ -3,17 +3,19 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mast_edge.envs.scripted import NearestPolicy, RandomPolicy
-from mast_edge.envs.skirmish import Skirmish
+from mast_edge.envs.skirmish import SIMULATOR_VERSION, Skirmish
 from mast_edge.errors import UsageError
-from mast_edge.runtime.ascii_battle import AsciiBattle
 from mast_edge.runtime.match import BATCH, Outcomes, Team, play_batch
 from mast_edge.runtime.parity import wilson
+from mast_edge.runtime.recording import Recorder
+from mast_edge.runtime.screen import Screen, ending_of, open_screen
 from mast_edge.runtime.team import load_team
 from mast_edge.runtime.verdict import shown_path
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "mast-edge/play/1"
 SCRIPTED = ("random", "nearest")
-RENDERINGS = ("ascii",)
 
 MakeTeam = Callable[[Skirmish], Team]
 
@@ -51,8 +52,11 @@ def play(
     seed: int = 0,
     *,
     render: str | None = None,
+    out: str | Path | None = None,
+    save_replay: str | Path | None = None,
     console: Any = None,
     on_progress: Callable[[int, int, int], None] | None = None,
+    on_frame: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Plays episodes and counts.
 
@@ -61,15 +65,21 @@ def play(
         policy: "random", "nearest", or the path of an exported agent or checkpoint folder.
         episodes: at least 1; episode i is the first one of environment seed `seed + i`.
         seed: of the environments, and of random play.
-        render: None, or "ascii" to draw every battle, one after the other.
+        render: None, "ascii" to draw the battles in the terminal, one after the other, or "gif" to film them.
+        out: file of the film; MAP.gif in the working directory when None.
+        save_replay: a file ending in .replay takes the first episode, any other path is a folder that takes
+            each; see `Recorder`.
         console: `rich.console.Console` to draw on; standard output when None.
         on_progress: called with episodes done, episodes asked for, battles won.
+        on_frame: called with frames drawn and frames in all while an episode is filmed.
 
     Returns:
-        The object of `mast-edge play --json` (cli.md).
+        The object of `mast-edge play --json` (cli.md); with `film` and `replays`, the paths of what was
+        written.
 
     Raises:
-        UsageError: episodes below 1, a seed below 0 or an unknown rendering.
+        UsageError: episodes below 1, a seed below 0, an unknown rendering or nowhere to write.
+        MissingExtra: "gif" without Pillow.
         ConfigError, EnvironmentUnavailable: the map is unknown or cannot be played here.
         MissingInput, ArtifactRefused: the policy's path holds nothing that can play this map.
     """
@@ -77,28 +87,42 @@ def play(
         raise UsageError(f"play: episodes must be at least 1; got {episodes}.")
     if seed < 0:
         raise UsageError(f"play: seed must be at least 0; got {seed}.")
-    if render is not None and render not in RENDERINGS:
-        raise UsageError(f"play: render must be one of {', '.join(RENDERINGS)}; got '{render}'.")
     make_team = team_maker(policy, seed)
     batches: list[Outcomes] = []
-    steps, started, drawing, done = 0, time.perf_counter(), 0.0, 0
+    seconds, done = 0.0, 0
+    recorder = Recorder(save_replay) if save_replay is not None else None
     with ExitStack() as stack:
-        screen = stack.enter_context(_screen(console, episodes)) if render else None
+        film = out or f"{map_name}.gif"
+        opened = open_screen(render, film, episodes, console, on_frame)
+        screen = stack.enter_context(opened) if opened is not None else None
         while done < episodes:
             size = 1 if screen else min(BATCH, episodes - done)
             env = Skirmish(map_name, size, seed=seed + done)
-            outcomes = play_batch(env, make_team(env), screen.watch(env) if screen else None)
-            if screen:
-                screen.finish(
-                    env, bool(outcomes.won[0]), bool(outcomes.timed_out[0]), int(outcomes.length[0])
-                )
+            team, started = make_team(env), time.perf_counter()
+            outcomes = play_on(env, team, screen)
+            seconds += time.perf_counter() - started
+            if recorder is not None:
+                recorder.take(env, outcomes)
             env.close()
             batches.append(outcomes)
-            steps, done = steps + int(outcomes.length.sum()), done + size
+            done += size
             if on_progress is not None:
                 on_progress(done, episodes, sum(int(b.won.sum()) for b in batches))
-        drawing = screen.seconds if screen else 0.0
-    return _report(map_name, policy, batches, steps / (time.perf_counter() - started - drawing))
+        seconds -= screen.seconds if screen else 0.0
+    speed = sum(int(batch.length.sum()) for batch in batches) / seconds
+    written = {"film": str(film)} if render == "gif" else {}
+    if recorder is not None:
+        written["replays"] = str(save_replay)
+    return report(map_name, policy, batches, speed) | written
+
+
+def play_on(env: Skirmish, team: Team, screen: Screen | None) -> Outcomes:
+    """One episode in every environment; a screen, where there is one, shows the first of them."""
+    outcomes = play_batch(env, team, screen.watch(env) if screen else None)
+    if screen:
+        ending = ending_of(bool(outcomes.won[0]), bool(outcomes.timed_out[0]))
+        screen.finish(env, ending, int(outcomes.length[0]))
+    return outcomes
 
 
 def play_table(result: Mapping[str, Any]) -> "Table":
@@ -107,9 +131,8 @@ def play_table(result: Mapping[str, Any]) -> "Table":
     from rich.text import Text
 
     low, high = result["win_rate_ci95"]
-    table = Table(
-        title=f"{result['map']}, {result['episodes']:,} battles", title_justify="left", show_header=False
-    )
+    battles = f"{result['episodes']:,} battle{'s' * (result['episodes'] > 1)}"
+    table = Table(title=f"{result['map']}, {battles}", title_justify="left", show_header=False)
     table.add_column("", style="bold", no_wrap=True)
     table.add_column("", overflow="fold")
     for label, text in (
@@ -133,13 +156,8 @@ def team_maker(policy: str, seed: int) -> MakeTeam:
     return load_team(policy, also=SCRIPTED)
 
 
-def _screen(console: Any, episodes: int) -> AsciiBattle:
-    from rich.console import Console
-
-    return AsciiBattle(Console() if console is None else console, episodes)
-
-
-def _report(map_name: str, policy: str, batches: list[Outcomes], steps_per_second: float) -> dict[str, Any]:
+def report(map_name: str, policy: str, batches: list[Outcomes], steps_per_second: float) -> dict[str, Any]:
+    """The object of `mast-edge play --json` (cli.md), with more fields."""
     won, returns, length = (
         np.concatenate([getattr(batch, name) for batch in batches]) for name in ("won", "returns", "length")
     )
@@ -153,4 +171,5 @@ def _report(map_name: str, policy: str, batches: list[Outcomes], steps_per_secon
         "mean_return": float(returns.mean()),
         "mean_length": float(length.mean()),
         "env_steps_per_second": steps_per_second,
+        "simulator": SIMULATOR_VERSION,
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mast_edge.envs.maps import native_interface, smac_map, native_world
+from mast_edge.envs.maps import native_interface, native_world, smac_map
 from mast_edge.envs.options import SmacOptions
 from mast_edge.envs.units import unit_types
 from mast_edge.native import _core
@@ -69,6 +69,7 @@ class Arena:
         self.core.step(
             chosen, None, self.obs, self.state, self.avail, self.reward, self.flags, self.dead
         )
+        self.played = chosen[0]
         return float(self.reward[0])
 
     @property

@@ -178,7 +178,8 @@ class Reference:
                 gained = (unit.x - x) * dx + (unit.y - y) * dy
                 unit.blocked = unit.blocked + 1 if gained < wanted / 4 else 0
                 if unit.blocked == 4:
-                    word = philox((self.episode, self.loop, 3 * 65536 + self.units.index(unit), 0), self.key)[0]
+                    who = 3 * 65536 + self.units.index(unit)
+                    word = philox((self.episode, self.loop, who, 0), self.key)[0]
                     unit.blocked, unit.sidestep, unit.side = 0, 6, word >> 31
 
     @staticmethod

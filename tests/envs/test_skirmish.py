@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mast_edge.envs.maps import map_names
 from mast_edge.envs.scripted import NearestPolicy, RandomPolicy
 from mast_edge.envs.skirmish import Skirmish
-from mast_edge.errors import ConfigError, EnvironmentUnavailable
+from mast_edge.errors import ConfigError
 
 
 def chosen(env: Skirmish, salt: int) -> np.ndarray:
@@ -245,8 +245,6 @@ def test_unknown_and_unavailable() -> None:
         Skirmish("3mm")
     with pytest.raises(ConfigError, match=r"got 'obs_last_actoin'\. Did you mean 'obs_last_action'"):
         Skirmish("3m", obs_last_actoin=True)
-    with pytest.raises(EnvironmentUnavailable, match="heuristic_ai must be False"):
-        Skirmish("3m", heuristic_ai=True)
     with pytest.raises(ConfigError, match="profile must be one of liberty, void; got 'vood'"):
         Skirmish("3m", profile="vood")
     with pytest.raises(ConfigError, match="n_envs must be at least 1"):

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from mast_edge.envs.maps import env_spec
+from mast_edge.envs.skirmish import SIMULATOR_VERSION
 from mast_edge.errors import (
     ArtifactContract,
     ArtifactCorrupt,
@@ -75,6 +76,7 @@ def test_identical_weights_pass_as_fidelity(tmp_path, lone_run):
     assert "fidelity" in told[1]
     assert [p.stage for p in progress] == ["shadow", "contest", "contest"]
     assert json.loads(verdict.saved.read_text()) == json.loads(json.dumps(result))
+    assert result["simulator"] == SIMULATOR_VERSION
     assert verdict.saved.parent == lone_run / "eval"
     assert verdict.saved.name.startswith("csr-")
 

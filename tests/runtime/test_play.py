@@ -1,26 +1,26 @@
-"""Scripted and exported players, the numbers of `play`, and the battle as it is drawn."""
+"""Scripted and exported players, the numbers of `play`, replays, and the battle on a terminal."""
 
 import io
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from mast_edge.envs.skirmish import Skirmish
-from mast_edge.errors import ConfigError, EnvironmentUnavailable, MissingInput, UsageError
-from mast_edge.runtime.ascii_battle import Pen, describe, draw_field, health_line
+from mast_edge.envs.replay import Replay, load_replay, save_replay
+from mast_edge.envs.scripted import NearestPolicy
+from mast_edge.envs.skirmish import SIMULATOR_VERSION, Skirmish
+from mast_edge.errors import ConfigError, MissingInput, UsageError
 from mast_edge.runtime.play import play, play_table
+from mast_edge.runtime.playback import watch_replay
 from tests.runtime.agents import export_csr, focus_fire, make_run
-
-UNICODE = Pen("·", "∙", "░", "━", "╌", "✗", "─", "▁▂▃▄▅▆▇█")
 
 
 def test_random_play_never_wins_and_nearest_play_sometimes_does():
     random, nearest = (play("3m", policy, episodes=100, seed=1) for policy in ("random", "nearest"))
     assert set(random) == {
         *("schema", "map", "policy", "episodes", "win_rate", "win_rate_ci95", "mean_return", "mean_length"),
-        "env_steps_per_second",
+        *("env_steps_per_second", "simulator"),
     }
+    assert random["simulator"] == SIMULATOR_VERSION
     assert random["win_rate"] <= 0.02
     assert 0.1 < nearest["win_rate"] < 0.9
     assert nearest["mean_return"] > random["mean_return"] > 0
@@ -63,11 +63,14 @@ def test_an_exported_agent_plays(tmp_path):
     ("asked", "error", "message"),
     [
         ({"map_name": "3mm"}, ConfigError, "got '3mm'"),
-        ({"map_name": "3s5z"}, EnvironmentUnavailable, "3s5z"),
         ({"map_name": "3m", "policy": "nearst"}, MissingInput, "got 'nearst'"),
         ({"map_name": "3m", "episodes": 0}, UsageError, "episodes must be at least 1; got 0"),
         ({"map_name": "3m", "seed": -1}, UsageError, "seed must be at least 0"),
-        ({"map_name": "3m", "render": "gif"}, UsageError, "render must be one of ascii; got 'gif'"),
+        ({"map_name": "3m", "render": "gi"}, UsageError, "render must be one of ascii, gif; got 'gi'.*'gif'"),
+        ({"map_name": "3m", "render": "gif", "out": "/no/x.gif"}, UsageError, "a folder that exists"),
+        ({"map_name": "3m", "render": "gif", "out": "/dev/null"}, UsageError, "a folder that exists"),
+        ({"map_name": "3m", "save_replay": "/no/x.replay"}, UsageError, "a folder that exists"),
+        ({"map_name": "3m", "save_replay": __file__}, UsageError, "ending in .replay or a folder"),
     ],
 )
 def test_refusals(asked, error, message):
@@ -116,48 +119,44 @@ def test_a_dumb_terminal_gets_plain_frames(monkeypatch):
     assert "step 9/60" not in text
 
 
-@pytest.fixture
-def units():
-    env = Skirmish("3m", 1, seed=1)
+NUMBERS = ("map", "episodes", "win_rate", "mean_return", "mean_length", "simulator")
+
+
+def test_the_first_episode_is_saved_and_played_back(tmp_path):
+    path = tmp_path / "a.replay"
+    played = play("3m", "nearest", 1, 7, save_replay=path)
+    assert played["replays"] == str(path)
+    again = watch_replay(path)
+    assert again["policy"] == str(path)
+    assert {name: again[name] for name in NUMBERS} == {name: played[name] for name in NUMBERS}
+    play("3m", "nearest", 130, 7, save_replay=tmp_path / "b.replay")
+    assert (tmp_path / "b.replay").read_bytes() == path.read_bytes()
+
+
+def test_every_episode_is_saved_into_a_folder(tmp_path):
+    played = play("3m", "nearest", 5, 20, save_replay=tmp_path / "new" / "folder")
+    files = sorted((tmp_path / "new" / "folder").iterdir())
+    assert [file.name for file in files] == [f"3m-seed{20 + i}.replay" for i in range(5)]
+    assert sum(len(load_replay(file).actions) for file in files) / 5 == played["mean_length"]
+
+
+def test_a_replay_looks_like_the_battle_it_was_taken_of(tmp_path):
+    first, second = io.StringIO(), io.StringIO()
+    path = tmp_path / "a.replay"
+    play("3m", "nearest", 1, 3, render="ascii", save_replay=path, console=Console(file=first))
+    watch_replay(path, render="ascii", console=Console(file=second))
+    assert first.getvalue() == second.getvalue()
+    assert "after" in first.getvalue()
+
+
+def test_the_beginning_of_a_battle_is_shown_as_such(tmp_path):
+    env, actions = Skirmish("3m", 1, seed=3), []
     env.reset()
-    table = env.units()[0].copy()
-    table["x"], table["y"] = [9, 9.5, 9, 20, 20, 20], [16.2, 15.2, 14, 16.2, 15, 14]
-    return table
-
-
-def test_the_field_has_north_on_top_and_two_columns_per_cell(units):
-    units["alive"][5] = False
-    lines = [line.plain for line in draw_field(units, 3, [(0, 3)], Skirmish("3m", 1).walkable, UNICODE)]
-    assert len(lines) == 18  # rows y = 23 .. 8 between two edges
-    assert lines[0] == " " + "─" * 64
-    row = lines[1 + 23 - 16]
-    assert (row[1 + 18], row[1 + 40]) == ("0", "a")
-    assert row[1 + 30] == "·"
-    assert lines[1 + 23 - 15][1 + 19] == "1"
-    assert lines[1 + 23 - 14][1 + 40] == "✗"
-
-
-def test_blocked_cells_are_drawn(units):
-    grid = np.ones((32, 32), np.uint8)
-    grid[4, 10] = 0
-    lines = [line.plain for line in draw_field(units, 3, [], grid, UNICODE)]
-    assert len(lines) == 34
-    assert lines[1 + 31 - 10][1 + 8 : 1 + 10] == "░░"
-
-
-def test_health_bars_and_blocks(units):
-    units["health"][:3] = [45, 22.5, 3]
-    units["alive"][2] = False
-    most = np.full(6, 45.0)
-    assert health_line(units[:3], most[:3], "012", "", UNICODE).plain == (
-        " 0 ━━━━━━ 45  1 ━━━╌╌╌ 22  2 ╌╌╌╌╌╌  3  "
-    )
-    many = np.concatenate([units, units])
-    blocks = health_line(many, np.full(12, 45.0), "0123456789ab", "", UNICODE).plain
-    assert blocks == " █▅✗████▅✗███"
-
-
-def test_orders_in_words():
-    alive = np.array([True, False, True, True])
-    said = describe(np.array([8, 0, 2, 1]), alive)
-    assert said == "0 attacks c  2 moves north  3 stops"
+    for _ in range(4):
+        actions.append(NearestPolicy().act(env)[0])
+        env.step(actions[-1][None])
+    save_replay(tmp_path / "begun.replay", Replay.of(env, actions))
+    out = io.StringIO()
+    result = watch_replay(tmp_path / "begun.replay", render="ascii", console=Console(file=out))
+    assert result["mean_length"] == 4
+    assert "unfinished after 4 steps" in out.getvalue()

@@ -1,6 +1,7 @@
 """Plays with the unmodified StarCraft2Env and saves all that it shows.
 
-Arguments: map, seed, episodes, file to write. Runs in an interpreter that has SMAC and pysc2, which need not have mast_edge.
+Arguments: map, seed, episodes, file to write. Runs in an interpreter that has SMAC and pysc2, which need not
+have mast_edge.
 """
 
 import sys

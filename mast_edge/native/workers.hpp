@@ -1,0 +1,98 @@
+// Threads that share the environments of a batch. Who plays which one does not matter: environments share nothing.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace mast {
+
+class Workers {
+  public:
+    // The calling thread is one of them: `threads` - 1 are started.
+    explicit Workers(int threads) {
+        for (int t = 1; t < threads; ++t) helpers_.emplace_back([this] { help(); });
+    }
+    Workers(const Workers &) = delete;
+    Workers &operator=(const Workers &) = delete;
+    ~Workers() {
+        {
+            const std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        wake_.notify_all();
+        for (std::thread &helper : helpers_) helper.join();
+    }
+
+    // Calls job(i) once for every i in [0, n), and returns when all have been done. Helpers that wake up late, or
+    // were lost in a fork, are not waited for. `job` must not throw.
+    template <typename Job>
+    void run(int n, const Job &job) {
+        if (helpers_.empty()) {
+            for (int i = 0; i < n; ++i) job(i);
+            return;
+        }
+        call_ = [](const void *context, int i) { (*static_cast<const Job *>(context))(i); };
+        context_ = &job;
+        n_.store(n, std::memory_order_relaxed);
+        done_.store(0, std::memory_order_relaxed);
+        const std::uint32_t round = static_cast<std::uint32_t>(ticket_.load() >> 32) + 1;
+        {
+            const std::lock_guard lock(mutex_);
+            ticket_.store(std::uint64_t{round} << 32, std::memory_order_release);
+        }
+        wake_.notify_all();
+        work(round);
+        while (done_.load(std::memory_order_acquire) < n) std::this_thread::yield();
+    }
+
+  private:
+    // How long a helper looks out for the next round before it goes to sleep: waking up costs more than a round of
+    // small battles.
+    static constexpr std::chrono::microseconds kPatience{200};
+
+    // Takes items of one round until none is left. A ticket holds the round and the next item, so that an item is
+    // only ever taken together with the round it belongs to, while `run` waits for it.
+    void work(std::uint32_t round) {
+        for (;;) {
+            std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+            do {
+                const int item = static_cast<int>(ticket & 0xFFFFFFFFu);
+                if (static_cast<std::uint32_t>(ticket >> 32) != round || item >= n_.load(std::memory_order_relaxed))
+                    return;
+            } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel));
+            call_(context_, static_cast<int>(ticket & 0xFFFFFFFFu));
+            done_.fetch_add(1, std::memory_order_release);
+        }
+    }
+
+    void help() {
+        std::uint32_t seen = 0;
+        const auto round = [this] { return static_cast<std::uint32_t>(ticket_.load(std::memory_order_acquire) >> 32); };
+        while (!stopping_.load()) {
+            const auto tired = std::chrono::steady_clock::now() + kPatience;
+            while (round() == seen && std::chrono::steady_clock::now() < tired) {}
+            if (round() == seen) {
+                std::unique_lock lock(mutex_);
+                wake_.wait(lock, [&] { return stopping_.load() || round() != seen; });
+            }
+            seen = round();
+            work(seen);
+        }
+    }
+
+    std::vector<std::thread> helpers_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::atomic<bool> stopping_{false};
+    std::atomic<std::uint64_t> ticket_{0};
+    std::atomic<int> n_{0}, done_{0};
+    void (*call_)(const void *, int) = nullptr;
+    const void *context_ = nullptr;
+};
+
+}  // namespace mast
