@@ -22,7 +22,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             pipe or a folder, which must not be replaced; nothing is left behind.
     """
     if path.exists() and not path.is_file():
-        raise MastEdgeError(f"{path}: path must be a plain file or new; got something else. Choose another path.")
+        raise MastEdgeError(f"{path}: path must be a plain file or new; got neither. Choose another.")
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)

@@ -7,6 +7,48 @@
 
 namespace mast {
 
+namespace {
+
+constexpr int kFewUnits = 24;
+
+// Compiled twice where the loader can choose: wider registers, the same results.
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define MAST_WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define MAST_WIDE
+#endif
+
+// Marks which of the units before `a` are nearer to it than both reaches.
+MAST_WIDE void mark_near(const float *east, const float *north, const float *reach, int a, std::uint8_t *is_near) {
+    for (int b = 0; b < a; ++b) {
+        const float dx = east[b] - east[a], dy = north[b] - north[a], r = reach[b] + reach[a];
+        is_near[b] = dx * dx + dy * dy < r * r;
+    }
+}
+
+// Some overlapping pairs, field by field, so that several are worked out at a time.
+struct Overlaps {
+    static constexpr int kMost = 32;
+    double dx[kMost], dy[kMost], touch[kMost];
+    double share_a[kMost], share_b[kMost];    // in: mobility; out: share of (dx, dy)
+};
+
+// What each unit of a pair is moved along (dx, dy), by mobility (smac.md 9.6). On the same spot: the lower index
+// goes west.
+MAST_WIDE void share_pushes(Overlaps &pairs, int n) {
+    for (int p = 0; p < n; ++p) {
+        const double distance = std::sqrt(pairs.dx[p] * pairs.dx[p] + pairs.dy[p] * pairs.dy[p]);
+        const double total = pairs.share_a[p] + pairs.share_b[p];
+        const double overlap = pairs.touch[p] - distance;
+        const double whole = overlap / ((distance == 0.0 ? 1.0 : distance) * (total > 0.0 ? total : 1.0));
+        pairs.dx[p] = distance == 0.0 ? 1.0 : pairs.dx[p];
+        pairs.share_a[p] = whole * pairs.share_a[p];
+        pairs.share_b[p] = whole * pairs.share_b[p];
+    }
+}
+
+}  // namespace
+
 Crowd::Crowd(const World &world, const Unit *units) : world_(world), n_(world.n_units()) {
     for (int i = 0; i < n_; ++i) {
         x[i] = units[i].x;
@@ -16,7 +58,7 @@ Crowd::Crowd(const World &world, const Unit *units) : world_(world), n_(world.n_
         push_x_[i] = push_y_[i] = 0.0;
         if (!units[i].alive) remove(i);
     }
-    skin_ = 1.0;    // shorter lists against listing more often: the best of 0.5 to 3.2 on the largest maps
+    skin_ = n_ > kFewUnits ? 1.0 : 2.4;    // many units: short lists pay for listing them more often
     list_near();
 }
 
@@ -40,13 +82,14 @@ double Crowd::farthest_moved() const {
 }
 
 // Which of eight bytes is the first in memory that is not 0; one of them is not.
-static int byte_of_lowest(std::uint64_t flags) {
+inline int byte_of_lowest(std::uint64_t flags) {
     return (std::endian::native == std::endian::little ? std::countr_zero(flags) : std::countl_zero(flags)) / 8;
 }
 
 // All pairs, in single precision with a margin, many at a time: for the 66 units of the largest map that is cheaper
 // than keeping a grid of cells. Groups that do not collide are set far apart.
 void Crowd::list_near() {
+    if (n_ <= kFewUnits) return list_pairs_of_few();
     constexpr float apart = 1000.0f, margin = 0.01f;
     constexpr int width = (kMaxUnits + 7) / 8 * 8;
     float east[width], north[width], reach[width];
@@ -65,10 +108,7 @@ void Crowd::list_near() {
     n_near_ = 0;
     drift_ = 0.0;
     for (int a = 1; a < n; ++a) {
-        for (int b = 0; b < a; ++b) {
-            const float dx = east[b] - east[a], dy = north[b] - north[a], r = reach[b] + reach[a];
-            is_near[b] = dx * dx + dy * dy < r * r;
-        }
+        mark_near(east, north, reach, a, is_near);
         for (int block = 0; block < a; block += 8) {
             std::uint64_t flags;    // a byte of 0 or 1 each, 0 from a on
             std::memcpy(&flags, is_near + block, 8);
@@ -77,20 +117,38 @@ void Crowd::list_near() {
     }
 }
 
-// Adds what a pair closer than its touch distance moves each other to the sums.
-inline void Crowd::push_pair(Pair pair) {
-    const double total = mobility[pair.a] + mobility[pair.b];
-    if (total <= 0.0) return;
-    double dx = x[pair.b] - x[pair.a], dy = y[pair.b] - y[pair.a];
-    double distance = std::sqrt(dx * dx + dy * dy);
-    const double overlap = separation_[pair.a] + separation_[pair.b] - distance;
-    if (distance == 0.0) dx = distance = 1.0;    // on the same spot: the lower index goes west
-    const double share = overlap / (distance * total);
-    const double share_a = share * mobility[pair.a], share_b = share * mobility[pair.b];
-    push_x_[pair.a] -= quantise(dx * share_a);
-    push_y_[pair.a] -= quantise(dy * share_a);
-    push_x_[pair.b] += quantise(dx * share_b);
-    push_y_[pair.b] += quantise(dy * share_b);
+void Crowd::list_pairs_of_few() {
+    n_near_ = 0;
+    drift_ = 0.0;
+    std::copy(x, x + n_, listed_x_);
+    std::copy(y, y + n_, listed_y_);
+    for (int a = 1; a < n_; ++a)
+        for (int b = 0; b < a; ++b) {
+            const double dx = x[b] - x[a], dy = y[b] - y[a], reach = separation_[a] + separation_[b] + skin_;
+            near_[n_near_] = {static_cast<std::uint8_t>(b), static_cast<std::uint8_t>(a)};
+            n_near_ += dx * dx + dy * dy < reach * reach && world_.pair[kind_[a]][kind_[b]].collides;
+        }
+}
+
+// Adds what overlapping pairs move each other to the sums.
+void Crowd::push(const Pair *pairs, int n) {
+    Overlaps o;
+    for (int p = 0; p < n; ++p) {
+        const auto [a, b] = pairs[p];
+        o.dx[p] = x[b] - x[a];
+        o.dy[p] = y[b] - y[a];
+        o.touch[p] = separation_[a] + separation_[b];
+        o.share_a[p] = mobility[a];
+        o.share_b[p] = mobility[b];
+    }
+    share_pushes(o, n);
+    for (int p = 0; p < n; ++p) {
+        const auto [a, b] = pairs[p];
+        push_x_[a] -= quantise(o.dx[p] * o.share_a[p]);
+        push_y_[a] -= quantise(o.dy[p] * o.share_a[p]);
+        push_x_[b] += quantise(o.dx[p] * o.share_b[p]);
+        push_y_[b] += quantise(o.dy[p] * o.share_b[p]);
+    }
 }
 
 void Crowd::settle_pushes() {
@@ -110,16 +168,15 @@ bool Crowd::push_apart() {
         drift_ = farthest_moved();    // the sum of single moves was a generous bound
         if (2.0 * drift_ >= skin_) list_near();
     }
-    int n_overlapping = 0;
+    int n = 0;
     for (int p = 0; p < n_near_; ++p) {
-        const Pair pair = near_[p];
-        const double dx = x[pair.b] - x[pair.a], dy = y[pair.b] - y[pair.a];
-        const double touch = separation_[pair.a] + separation_[pair.b];
-        overlapping_[n_overlapping] = pair;
-        n_overlapping += dx * dx + dy * dy < touch * touch;
+        const auto [a, b] = near_[p];
+        const double dx = x[b] - x[a], dy = y[b] - y[a], touch = separation_[a] + separation_[b];
+        overlapping_[n] = near_[p];
+        n += dx * dx + dy * dy < touch * touch;
     }
-    if (n_overlapping == 0) return false;
-    for (int p = 0; p < n_overlapping; ++p) push_pair(overlapping_[p]);
+    if (n == 0) return false;
+    for (int p = 0; p < n; p += Overlaps::kMost) push(overlapping_ + p, std::min(n - p, Overlaps::kMost));
     settle_pushes();
     return true;
 }

@@ -47,7 +47,8 @@ class Crowd {
     bool may_stand(int unit, double to_x, double to_y) const { return world_.may_stand(kind_[unit], to_x, to_y); }
     double farthest_moved() const;
     void list_near();
-    void push_pair(Pair pair);
+    void list_pairs_of_few();
+    void push(const Pair *pairs, int n);
     void settle_pushes();
 
     const World &world_;

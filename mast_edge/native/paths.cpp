@@ -81,38 +81,32 @@ View Paths::view(int from, int to) const {
 
 // Exact: both points are multiples of 1/4096, so all of it is whole numbers.
 bool Paths::is_clear(Point from, Point to) const {
+    constexpr std::int64_t never = std::int64_t{1} << 60;
     int x = static_cast<int>(from.x), y = static_cast<int>(from.y);
-    const int x1 = static_cast<int>(to.x), y1 = static_cast<int>(to.y);
+    int crossings_x = std::abs(static_cast<int>(to.x) - x), crossings_y = std::abs(static_cast<int>(to.y) - y);
     const auto px = static_cast<std::int64_t>(from.x * kGrain), py = static_cast<std::int64_t>(from.y * kGrain);
     const std::int64_t dx = static_cast<std::int64_t>(to.x * kGrain) - px;
     const std::int64_t dy = static_cast<std::int64_t>(to.y * kGrain) - py;
     const int step_x = dx < 0 ? -1 : 1, step_y = dy < 0 ? -1 : 1;
-    int crossings_x = std::abs(x1 - x), crossings_y = std::abs(y1 - y);
-    std::int64_t ahead_x = dx < 0 ? px - kGrain * x : kGrain * (x + 1) - px;
-    std::int64_t ahead_y = dy < 0 ? py - kGrain * y : kGrain * (y + 1) - py;
-    if (!walkable(x, y)) return false;
-    while (crossings_x > 0 || crossings_y > 0) {
-        const std::int64_t time_x = ahead_x * std::abs(dy), time_y = ahead_y * std::abs(dx);
-        const bool both = crossings_x > 0 && crossings_y > 0;
-        const bool corner = both && time_x == time_y;
-        if (corner && !(walkable(x + step_x, y) && walkable(x, y + step_y))) return false;
-        if (corner || (both ? time_x < time_y : crossings_x > 0)) {
-            x += step_x;
-            ahead_x += kGrain;
-            --crossings_x;
-            if (corner) {
-                y += step_y;
-                ahead_y += kGrain;
-                --crossings_y;
-            }
-        } else {
-            y += step_y;
-            ahead_y += kGrain;
-            --crossings_y;
-        }
-        if (!walkable(x, y)) return false;
+    const std::int64_t ahead_x = dx < 0 ? px - kGrain * x : kGrain * (x + 1) - px;
+    const std::int64_t ahead_y = dy < 0 ? py - kGrain * y : kGrain * (y + 1) - py;
+    // When the next border in x, and in y, is crossed; all times are multiplied by |dx dy|.
+    const std::int64_t every_x = kGrain * std::abs(dy), every_y = kGrain * std::abs(dx);
+    std::int64_t time_x = crossings_x > 0 ? ahead_x * std::abs(dy) : never;
+    std::int64_t time_y = crossings_y > 0 ? ahead_y * std::abs(dx) : never;
+    bool free = walkable(x, y);
+    while (free && (crossings_x > 0 || crossings_y > 0)) {
+        if (time_x == time_y) free = walkable(x + step_x, y) && walkable(x, y + step_y);    // a corner
+        const bool in_x = time_x <= time_y, in_y = time_y <= time_x;
+        x += in_x ? step_x : 0;
+        y += in_y ? step_y : 0;
+        crossings_x -= in_x;
+        crossings_y -= in_y;
+        time_x = crossings_x > 0 ? time_x + (in_x ? every_x : 0) : never;
+        time_y = crossings_y > 0 ? time_y + (in_y ? every_y : 0) : never;
+        free = free && walkable(x, y);
     }
-    return true;
+    return free;
 }
 
 int Paths::nearest_walkable(int cell) const {
