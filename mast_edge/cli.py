@@ -15,6 +15,7 @@ import click
 
 from mast_edge import __version__
 from mast_edge.cli_inspect import benchmark, config, doctor, runs
+from mast_edge.cli_sc2 import serve_sc2
 from mast_edge.cli_shared import RUN_OPTION, SET_OPTION, chosen_run, common, finish, remark, show
 from mast_edge.exits import INTERRUPTED, run, stage
 from mast_edge.registry import EXPORT_FORMATS, RUNTIME_BACKENDS
@@ -320,7 +321,7 @@ def play(
             remark(quiet, f"{kind}: {result[kind]}")
 
 
-for group in (runs, config, doctor, benchmark):
+for group in (runs, config, doctor, benchmark, serve_sc2):
     cli.add_command(group)
 
 

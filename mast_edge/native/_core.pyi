@@ -150,6 +150,19 @@ class Simulator:
     ) -> None: ...
     def save(self, out: NDArray[np.uint8]) -> None: ...
     def restore(self, blocks: NDArray[np.uint8]) -> None: ...
+    def restart(self, env: int) -> None:
+        """Starts the next episode of one environment, without showing it."""
+
+    def order(self, env: int, agent: int, kind: int, target: int, x: float, y: float) -> None:
+        """Orders one agent to stand (0), move to x, y (1), attack unit `target` (2) or heal it (4). Units are
+        numbered agents first. What the game would refuse changes nothing."""
+
+    def play_loops(self, env: int, loops: int) -> None:
+        """Plays game loops; no step is counted and no episode ends."""
+
+    def kill(self, env: int, unit: int) -> None:
+        """A unit dies at once."""
+
     def visibility(self, out: NDArray[np.uint8]) -> None:
         """(E, N, N + enemies): 1 where the agent sees the unit (smac.md 5)."""
 

@@ -268,6 +268,13 @@ static void bind_simulator(nb::module_ &m) {
         .def("restore", [](Simulator &sim, const Buffer<const std::uint8_t, 2> &blocks) {
                  sim.restore(checked("snapshot", blocks, {sim.n_envs(), static_cast<int>(sim.block_size())}));
              }, "blocks"_a)
+        .def("restart", &Simulator::restart, "env"_a)
+        .def("order", [](Simulator &sim, int env, int agent, std::uint8_t kind, int target, double x,
+                         double y) {
+                 sim.order(env, agent, {static_cast<mast::OrderKind>(kind), target, x, y});
+             }, "env"_a, "agent"_a, "kind"_a, "target"_a, "x"_a, "y"_a)
+        .def("play_loops", &Simulator::play_loops, "env"_a, "loops"_a)
+        .def("kill", &Simulator::kill, "env"_a, "unit"_a)
         .def("visibility", [](const Simulator &sim, const Buffer<std::uint8_t, 3> &out) {
                  const mast::Interface &f = sim.face();
                  sim.show_visibility(checked("out", out, {sim.n_envs(), f.n_agents, f.n_units()}));

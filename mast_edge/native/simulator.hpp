@@ -38,6 +38,12 @@ class Simulator {
     void step(std::int64_t *actions, const Views &views, const StepResults &results);
     void refresh(const Views &views);
 
+    // Commands besides the stepping interface (raw.cpp). All throw std::invalid_argument for an index out of range.
+    void restart(int env);                                  // as reset, without showing anything
+    void order(int env, int agent, const Order &wanted);    // the dead, and targets that are dead, are passed over
+    void play_loops(int env, int loops);                    // plays loops; counts no step and ends no episode
+    void kill(int env, int unit_number);                    // dies at once, without a blast
+
     // Fills visible [E * nA * (nA + nE)].
     void show_visibility(std::uint8_t *visible) const;
 
