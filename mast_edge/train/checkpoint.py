@@ -25,7 +25,7 @@ RESUME_FILE = "resume.json"
 
 @dataclass
 class Counters:
-    """Where a run stands."""
+    """Where a run stands. `episodes_lost`: to crashed games, in training, evaluations and recordings."""
 
     t_env: int = 0
     episodes: int = 0

@@ -181,7 +181,9 @@ class Trainer:
         """
         if not self.env.seeded:
             self.actor.load(self.learner.online.numpy("agent"))
-            return play_exactly(self.env, self.actor, episodes)
+            rollout = play_exactly(self.env, self.actor, episodes)
+            self.counters.episodes_lost += rollout.lost
+            return rollout
         seed = EVALUATION_SEED + (training_seed(self.config.seed) + index * episodes) % (
             EVALUATION_SEED - episodes
         )
