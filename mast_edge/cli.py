@@ -8,6 +8,7 @@ Source: cli.md; parity_and_safety.md 5, 9.
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,6 +228,15 @@ def account(configs: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool
     show(as_json, result, lambda: stage("mast_edge.accounting", "account_tables")(result))
 
 
+CONFORM_COLUMNS = ("file", "snapshots", "replays", "values", "wrong", "obs off by", "state", "reward", "")
+
+
+def _conform_row(file: Mapping[str, Any]) -> list[Any]:
+    errors = [f"{file['max_abs_error'][what]:.0e}" for what in ("obs", "state", "reward")]
+    counts = [file[name] for name in ("snapshots", "replays", "checked", "mismatched")]
+    return [Path(file["path"]).name, *counts, *errors, file["reason"] or "holds"]
+
+
 @cli.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--map", "maps", multiple=True, metavar="MAP", help="Only vectors of this map; repeatable.")
@@ -245,11 +255,7 @@ def conform(paths: tuple[Path, ...], maps: tuple[str, ...], as_json: bool, quiet
     def tables() -> list[Any]:
         from mast_edge.console import rows_table
 
-        rows = [
-            [file["map"] or file["path"], file["checked"], file["mismatched"], file["reason"] or "holds"]
-            for file in report.to_json()["files"]
-        ]
-        return [rows_table(["map", "values", "wrong", ""], rows)]
+        return [rows_table(CONFORM_COLUMNS, [_conform_row(file) for file in report.to_json()["files"]])]
 
     show(as_json, report.to_json(), tables)
     finish(0 if report.ok else 6)
