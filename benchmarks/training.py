@@ -2,7 +2,8 @@
 
 Run: `python benchmarks/training.py RUN... > benchmarks/results/training.json`. For every run: the mean of its
 last 20 evaluations (32 battles each), then 200 greedy battles of the csr and the onnx export, paired with the
-checkpoint's own weights run by torch. All battles are in the embedded simulator.
+checkpoint's own weights run by torch. All battles are in the embedded simulator as it is now;
+`trained_on` names the version of it in which the run learned.
 """
 
 import json
@@ -42,6 +43,7 @@ def measured(name: str) -> dict[str, Any]:
         "t_max": config.t_max,
         "updates": run.manifest.updates,
         "git_commit": run.manifest.git_commit,
+        "trained_on": f"skirmish {run.manifest.versions.get('skirmish', '1')}",
         "last_20_evaluations": round(float(win_rates[-20:].mean()), 4),
         "bytes": {f["format"]: f["bytes"] for f in exported.files},
     }
