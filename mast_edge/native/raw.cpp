@@ -32,6 +32,9 @@ void Simulator::order(int env, int agent, const Order &wanted) {
     else if (wanted.kind != OrderKind::stand && wanted.kind != OrderKind::move)
         throw std::invalid_argument("skirmish: order must be to stand, move, attack or heal.");
     const bool targets = wanted.kind == OrderKind::attack || wanted.kind == OrderKind::heal;
+    if (!targets && wanted.target != -1)
+        throw std::invalid_argument("skirmish: target must be -1 unless the order is to attack or heal; got " +
+                                    std::to_string(wanted.target) + ".");
     if (targets && !battle(env).units()[wanted.target].alive) return;
     give_order(world_, battle(env), agent, wanted);
 }

@@ -158,6 +158,10 @@ def test_wrong_arrays_are_refused() -> None:
     env.reset()
     with pytest.raises(ValueError, match=r"shape of actions must be \(2, 3\); got \(2, 2\)"):
         env.step(np.ones((2, 2), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"shape of actions must be \(2, 3\); got \(3,\)"):
+        env.step(np.ones(3, dtype=np.int64))
+    with pytest.raises(ValueError, match=r"shape of which must be \(2,\); got \(2, 1\)"):
+        env.reset(np.ones((2, 1), dtype=np.bool_))
     with pytest.raises(ValueError, match="actions must be whole numbers"):
         env.step(np.ones((2, 3)))
     with pytest.raises(ValueError, match="which must be bool"):
