@@ -1,6 +1,8 @@
 """The batch protocol: determinism, snapshots, refusals, spawn."""
 
 import hashlib
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -181,6 +183,23 @@ def test_damaged_snapshot_is_refused_and_nothing_changes() -> None:
     with pytest.raises(ValueError, match="must come from the same map and version"):
         env.restore(damaged)
     assert np.array_equal(env.snapshot(), before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_plays_on_alone_and_can_let_go() -> None:
+    """A fork takes none of the threads along that share the battles."""
+    env = Skirmish("3m", 4, seed=1, threads=3)
+    env.reset()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)    # ends a child that waits for ever
+        env.step(np.ones((4, 3), dtype=np.int64))
+        steps = int(env.stats()["steps"].sum())
+        del env
+        os._exit(steps)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+    env.step(np.ones((4, 3), dtype=np.int64))
 
 
 def test_timeout() -> None:
