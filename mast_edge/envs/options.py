@@ -8,13 +8,16 @@ from typing import Any
 from mast_edge.errors import ConfigError
 from mast_edge.registry import nearest
 
+MOST_STEP_MUL = 10_000
+"""A step is played in one go, and must end within a moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class SmacOptions:
     """Options besides map, seed and number of environments. Defaults are SMAC's.
 
     Attributes:
-        step_mul: game loops per environment step, >= 1.
+        step_mul: game loops per environment step, 1 to 10,000.
         move_amount: length of a movement order in map units, > 0.
         difficulty: accepted, no effect (the maps use no melee AI).
         continuing_episode: accepted; it only asks SMAC to announce timeouts, `Step.timed_out` always does.
@@ -79,6 +82,10 @@ class SmacOptions:
         for name in ("step_mul", "move_amount", "reward_scale_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"skirmish: option {name} must be positive; got {getattr(self, name)}.")
+        if self.step_mul > MOST_STEP_MUL:
+            raise ConfigError(
+                f"skirmish: option step_mul must be at most {MOST_STEP_MUL}; got {self.step_mul}."
+            )
 
     @classmethod
     def of(cls, options: Mapping[str, object]) -> "SmacOptions":

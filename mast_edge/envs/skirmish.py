@@ -141,6 +141,10 @@ class Skirmish:
         if chosen.dtype.kind not in "iu":
             raise ValueError(f"skirmish: actions must be whole numbers; got {chosen.dtype}.")
         n = self.n_envs
+        if chosen.shape != (n, self.spec.n_agents):
+            raise ValueError(
+                f"skirmish: shape of actions must be {(n, self.spec.n_agents)}; got {chosen.shape}."
+            )
         reward = np.zeros(n)
         flags = np.zeros((3, n), dtype=np.bool_)
         dead = np.zeros((2, n), dtype=np.int32)
@@ -212,4 +216,6 @@ class Skirmish:
         marks = np.asarray(which)
         if marks.dtype != np.bool_:
             raise ValueError(f"skirmish: which must be bool; got {marks.dtype}.")
+        if marks.shape != (self.n_envs,):
+            raise ValueError(f"skirmish: shape of which must be {(self.n_envs,)}; got {marks.shape}.")
         return np.ascontiguousarray(marks)

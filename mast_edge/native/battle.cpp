@@ -50,18 +50,24 @@ Loop::Loop(const World &w, Battle &b) : world(w), battle(b), units(b.units()), c
 
 namespace {
 
+void walk_on(Loop &loop, int i) {
+    Unit &unit = loop.units[i];
+    if (unit.target >= 0)
+        pursue(loop, i);
+    else if (unit.order != OrderKind::stand)
+        walk_to_goal(loop, i);
+    else
+        forget_block(unit);
+}
+
 void act_as_medivac(Loop &loop, int i) {
     Unit &unit = loop.units[i];
     const double target_sq = look_after(loop, i);
     if (unit.target >= 0 && target_sq <= loop.pair[i][loop.units[unit.target].kind].heal_sq) {
         loop.healer[loop.n_healers++] = i;
         forget_block(unit);
-    } else if (unit.target >= 0) {
-        pursue(loop, i);
-    } else if (unit.order != OrderKind::stand) {
-        walk_to_goal(loop, i);
     } else {
-        forget_block(unit);
+        walk_on(loop, i);
     }
 }
 
@@ -81,12 +87,8 @@ void act_as_fighter(Loop &loop, int i) {
     if (in_range || (fights && (unit.winding >= 0 || unit.backswing > 0))) {
         loop.crowd.mobility[i] = kAttacking;
         forget_block(unit);
-    } else if (unit.target >= 0) {
-        pursue(loop, i);
-    } else if (unit.order != OrderKind::stand) {
-        walk_to_goal(loop, i);
     } else {
-        forget_block(unit);
+        walk_on(loop, i);
     }
 }
 

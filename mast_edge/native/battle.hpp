@@ -12,7 +12,7 @@ namespace mast {
 // The head of an environment's block of memory; its units follow it. Nothing else belongs to an environment, so
 // copying the block saves and restores it exactly.
 struct Battle {
-    std::uint32_t format;
+    std::uint32_t format;           // World::fingerprint
     std::int32_t n_units;
     std::uint64_t seed;
     std::uint32_t episode;          // number of the present episode

@@ -75,6 +75,9 @@ void choose_goal_unit(Loop &loop, int i);
 
 // --- weapons.cpp (smac.md 9.5, 9.7) ---
 
+// What a unit loses by dying. Missiles and beams that are under way stay; a second hit dies with its unit.
+void lay_down(Unit &unit, const UnitKind &kind);
+
 // Energy that a medivac pays for healing one loop at its full rate.
 inline double price_of_loop(const UnitKind &kind) { return quantise(kind.heal_rate * kind.heal_price); }
 

@@ -32,6 +32,9 @@ void Simulator::order(int env, int agent, const Order &wanted) {
     else if (wanted.kind != OrderKind::stand && wanted.kind != OrderKind::move)
         throw std::invalid_argument("skirmish: order must be to stand, move, attack or heal.");
     const bool targets = wanted.kind == OrderKind::attack || wanted.kind == OrderKind::heal;
+    if (!targets && wanted.target != -1)
+        throw std::invalid_argument("skirmish: target must be -1 unless the order is to attack or heal; got " +
+                                    std::to_string(wanted.target) + ".");
     if (targets && !battle(env).units()[wanted.target].alive) return;
     give_order(world_, battle(env), agent, wanted);
 }
@@ -47,16 +50,7 @@ void Simulator::kill(int env, int unit_number) {
     expect_index("environment", env, n_envs_);
     expect_index("unit", unit_number, world_.n_units());
     Unit &unit = battle(env).units()[unit_number];
-    if (!unit.alive) return;
-    unit.alive = false;
-    unit.health = unit.shield = unit.energy = unit.cooldown = 0.0;
-    unit.order = OrderKind::stand;
-    unit.target = unit.goal_unit = -1;
-    unit.winding = -1;
-    unit.backswing = 0;
-    forget_block(unit);
-    // As in battle: a second hit dies with its unit, missiles and beams that are under way do not.
-    if (world_.kinds[unit.kind].weapon == WeaponKind::instant) unit.pending_loops = 0;
+    if (unit.alive) lay_down(unit, world_.kinds[unit.kind]);
 }
 
 }  // namespace mast

@@ -3,14 +3,11 @@
 #include "heuristic.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <string>
 
 namespace mast {
-
-constexpr std::uint32_t kFormat = 0x534B3033;    // changes whenever the layout of Battle or Unit does
 
 Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed, int step_mul,
                      int threads)
@@ -29,11 +26,14 @@ Simulator::Simulator(World world, Interface face, int n_envs, std::uint64_t seed
     memory_.assign(stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(n_envs), 0);
     for (int env = 0; env < n_envs; ++env) {
         Battle &b = *new (&memory_[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]) Battle{};
-        b.format = kFormat;
+        b.format = world_.fingerprint;
         b.n_units = world_.n_units();
         b.seed = seed + static_cast<std::uint64_t>(env);
         b.over = true;
-        for (int i = 0; i < world_.n_units(); ++i) new (b.units() + i) Unit{};
+        for (int i = 0; i < world_.n_units(); ++i) {
+            Unit &unit = *new (b.units() + i) Unit{};
+            unit.kind = world_.unit_kind[static_cast<std::size_t>(i)];
+        }
     }
 }
 
@@ -132,44 +132,6 @@ void Simulator::step(std::int64_t *actions, const Views &views, const StepResult
         results.dead_enemies[env] = outcome.dead_enemies;
         show(env, views);
     });
-}
-
-void Simulator::save(std::uint8_t *out) const {
-    std::memcpy(out, memory_.data(), stride_ * static_cast<std::size_t>(n_envs_));
-}
-
-// Indices in a block are followed without further checks while playing, so they are checked here.
-static bool is_sound(const World &world, const Interface &face, const Battle &b, const Unit *units) {
-    if (b.format != kFormat || b.n_units != world.n_units()) return false;
-    const int n = world.n_units();
-    const auto in_battle = [n](int index) { return index >= -1 && index < n; };
-    for (int i = 0; i < n; ++i) {
-        const Unit &unit = units[i];
-        if (unit.kind >= world.kinds.size() || !in_battle(unit.target) || !in_battle(unit.hurt_by) ||
-            !in_battle(unit.pending_target) || !in_battle(unit.goal_unit) || unit.last_action < -1 ||
-            unit.last_action >= face.n_actions || !is_sound_choice(face, i, unit.heuristic_target))
-            return false;
-        const bool ordered = unit.order == OrderKind::attack || unit.order == OrderKind::heal;
-        if (unit.order > OrderKind::heal || (ordered && unit.target < 0) ||
-            (unit.order == OrderKind::heal && !world.kinds[unit.kind].heals()) ||
-            (unit.pending_loops > 0 && unit.pending_target < 0))
-            return false;
-        if (!(unit.x >= 0 && unit.x < kMapSize && unit.y >= 0 && unit.y < kMapSize)) return false;
-    }
-    return true;
-}
-
-void Simulator::restore(const std::uint8_t *blocks) {
-    std::vector<std::uint64_t> memory(memory_.size());
-    std::memcpy(memory.data(), blocks, stride_ * static_cast<std::size_t>(n_envs_));
-    for (int env = 0; env < n_envs_; ++env) {
-        const auto *b = reinterpret_cast<const Battle *>(
-            &memory[stride_ / sizeof(std::uint64_t) * static_cast<std::size_t>(env)]);
-        if (!is_sound(world_, face_, *b, b->units()))
-            throw std::invalid_argument("skirmish: snapshot must come from the same map and version; row " +
-                                        std::to_string(env) + " does not. Take it from an environment like this one.");
-    }
-    memory_.swap(memory);
 }
 
 }  // namespace mast

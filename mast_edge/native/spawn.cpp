@@ -90,9 +90,6 @@ void fill_vitals(const World &world, Unit &unit) {
     unit.previous_vitals = unit.health + unit.shield;
     unit.goal_distance = 1e9;
     unit.damaged_loop = -1000000;
-    unit.target = unit.goal_unit = unit.hurt_by = unit.pending_target = unit.last_action = -1;
-    unit.heuristic_target = -1;
-    unit.winding = -1;
     unit.order = OrderKind::stand;
     unit.alive = true;
 }

@@ -31,13 +31,13 @@ struct Unit {
     double beam_x, beam_y;            // middle of a beam that is under way
     double beam_half_x, beam_half_y;  // from there to one of its ends
     std::int32_t damaged_loop;        // loop of the last damage
-    std::int16_t target;              // unit that is attacked or healed, -1 none
-    std::int16_t goal_unit;           // agent that an attack-move goes for, -1 none
-    std::int16_t hurt_by;             // first source of damage since the last look for a target, -1 none
-    std::int16_t pending_target;      // of the hit that is under way
-    std::int16_t last_action;         // -1 before the first step
-    std::int16_t heuristic_target;    // unit that an agent's built-in heuristic holds on to, -1 none
-    std::int8_t winding;              // loops until the weapon fires, -1 not winding up
+    std::int16_t target = -1;              // unit that is attacked or healed, -1 none
+    std::int16_t goal_unit = -1;           // agent that an attack-move goes for, -1 none
+    std::int16_t hurt_by = -1;             // first source of damage since the last look for a target, -1 none
+    std::int16_t pending_target = -1;      // of the hit that is under way
+    std::int16_t last_action = -1;         // -1 before the first step
+    std::int16_t heuristic_target = -1;    // unit that an agent's built-in heuristic holds on to, -1 none
+    std::int8_t winding = -1;              // loops until the weapon fires, -1 not winding up
     std::uint8_t backswing;           // loops to stand after firing
     std::uint8_t pending_loops;       // until a missile, a beam or the second hit lands, 0 none
     std::uint8_t stalled;             // loops in a row with hardly any progress on a move

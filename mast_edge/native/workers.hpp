@@ -9,30 +9,36 @@
 #include <thread>
 #include <vector>
 
+#ifndef _WIN32
+#include <unistd.h>
+#endif
+
 namespace mast {
 
 class Workers {
   public:
     // The calling thread is one of them: `threads` - 1 are started.
-    explicit Workers(int threads) {
-        for (int t = 1; t < threads; ++t) helpers_.emplace_back([this] { help(); });
+    explicit Workers(int threads) : crew_(new Crew), home_(process()) {
+        for (int t = 1; t < threads; ++t) crew_->helpers.emplace_back([this] { help(); });
     }
     Workers(const Workers &) = delete;
     Workers &operator=(const Workers &) = delete;
     ~Workers() {
+        if (process() != home_) return;    // nobody is left to join, nor to release what waits for the lost
         {
-            const std::lock_guard lock(mutex_);
+            const std::lock_guard lock(crew_->mutex);
             stopping_ = true;
         }
-        wake_.notify_all();
-        for (std::thread &helper : helpers_) helper.join();
+        crew_->wake.notify_all();
+        for (std::thread &helper : crew_->helpers) helper.join();
+        delete crew_;
     }
 
-    // Calls job(i) once for every i in [0, n), and returns when all have been done. Helpers that wake up late, or
-    // were lost in a fork, are not waited for. `job` must not throw.
+    // Calls job(i) once for every i in [0, n), and returns when all have been done. Helpers that wake up late are
+    // not waited for; a forked process has none and does it all itself. `job` must not throw.
     template <typename Job>
     void run(int n, const Job &job) {
-        if (helpers_.empty()) {
+        if (crew_->helpers.empty() || process() != home_) {
             for (int i = 0; i < n; ++i) job(i);
             return;
         }
@@ -42,15 +48,30 @@ class Workers {
         done_.store(0, std::memory_order_relaxed);
         const std::uint32_t round = static_cast<std::uint32_t>(ticket_.load() >> 32) + 1;
         {
-            const std::lock_guard lock(mutex_);
+            const std::lock_guard lock(crew_->mutex);
             ticket_.store(std::uint64_t{round} << 32, std::memory_order_release);
         }
-        wake_.notify_all();
+        crew_->wake.notify_all();
         work(round);
         while (done_.load(std::memory_order_acquire) < n) std::this_thread::yield();
     }
 
   private:
+    // What must not be touched in a forked process: a lost helper may hold the lock or be counted as waiting.
+    struct Crew {
+        std::vector<std::thread> helpers;
+        std::mutex mutex;
+        std::condition_variable wake;
+    };
+
+    static long process() {
+#ifdef _WIN32
+        return 0;    // no forks
+#else
+        return static_cast<long>(getpid());
+#endif
+    }
+
     // How long a helper looks out for the next round before it goes to sleep: waking up costs more than a round of
     // small battles.
     static constexpr std::chrono::microseconds kPatience{200};
@@ -77,17 +98,16 @@ class Workers {
             const auto tired = std::chrono::steady_clock::now() + kPatience;
             while (round() == seen && std::chrono::steady_clock::now() < tired) {}
             if (round() == seen) {
-                std::unique_lock lock(mutex_);
-                wake_.wait(lock, [&] { return stopping_.load() || round() != seen; });
+                std::unique_lock lock(crew_->mutex);
+                crew_->wake.wait(lock, [&] { return stopping_.load() || round() != seen; });
             }
             seen = round();
             work(seen);
         }
     }
 
-    std::vector<std::thread> helpers_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
+    Crew *const crew_;
+    const long home_;    // the process whose threads they are
     std::atomic<bool> stopping_{false};
     std::atomic<std::uint64_t> ticket_{0};
     std::atomic<int> n_{0}, done_{0};

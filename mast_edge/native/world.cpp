@@ -1,6 +1,7 @@
 #include "world.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <stdexcept>
 #include <string>
 
@@ -78,6 +79,44 @@ void World::lay_floors() {
     }
 }
 
+void World::list_kinds() {
+    for (const int kind : agent_kind_order)
+        for (const SpawnGroup &group : spawn_agents)
+            if (group.kind == kind) unit_kind.insert(unit_kind.end(), static_cast<std::size_t>(group.count),
+                                                     static_cast<std::uint8_t>(kind));
+    for (const SpawnGroup &group : spawn_enemies)
+        unit_kind.insert(unit_kind.end(), static_cast<std::size_t>(group.count),
+                         static_cast<std::uint8_t>(group.kind));
+}
+
+// FNV-1a over what decides a battle.
+std::uint32_t World::digest() const {
+    std::uint32_t hash = 2166136261u;
+    const auto add = [&hash](std::uint64_t word) {
+        for (int byte = 0; byte < 8; ++byte, word >>= 8) hash = (hash ^ (word & 0xFFu)) * 16777619u;
+    };
+    add(kFormat);
+    for (const UnitKind &k : kinds) {
+        for (const double value : {k.health_max, k.shield_max, k.armor, k.energy_max, k.speed, k.radius, k.separation,
+                                   k.damage, k.range, k.scan, k.period, k.blast_radius, k.heal_rate})
+            add(std::bit_cast<std::uint64_t>(value));
+        for (const double value : k.bonus) add(std::bit_cast<std::uint64_t>(value));
+        add(k.attributes);
+        add(static_cast<std::uint64_t>(k.windup));
+    }
+    for (const auto *groups : {&spawn_agents, &spawn_enemies}) {
+        add(groups->size());
+        for (const SpawnGroup &g : *groups) {
+            add(static_cast<std::uint64_t>(g.kind) << 32 | static_cast<std::uint64_t>(g.count));
+            add(std::bit_cast<std::uint64_t>(g.x));
+            add(std::bit_cast<std::uint64_t>(g.y));
+        }
+    }
+    for (const std::uint32_t row : walkable) add(row);
+    for (const std::uint32_t row : cliff) add(row);
+    return hash;
+}
+
 void World::prepare() {
     if (kinds.empty() || kinds.size() > kMaxKinds)
         throw std::invalid_argument("skirmish: number of unit kinds must be in 1..12; got " +
@@ -86,6 +125,8 @@ void World::prepare() {
     n_enemies = count_units(spawn_enemies, kinds.size());
     check();
     lay_floors();
+    list_kinds();
+    fingerprint = digest();
     for (std::size_t a = 0; a < kinds.size(); ++a) {
         const UnitKind &kind = kinds[a];
         terrain[a] = kind.air ? kAir : kind.cliff_walk ? kCliffWalk : kGround;

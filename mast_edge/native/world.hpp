@@ -57,6 +57,11 @@ struct World {
     bool any_regenerates = false;
     double longest_step = 0;       // bound on the walk of any unit in one loop
     double widest_touch = 0;       // of any pair that collides
+    std::vector<std::uint8_t> unit_kind;    // by unit number
+    std::uint32_t fingerprint = 0;          // of all of it: whose snapshots can be restored here
+
+    // Changes whenever the layout of Battle or Unit does.
+    static constexpr std::uint32_t kFormat = 0x534B3034;
 
     int n_units() const { return n_agents + n_enemies; }
 
@@ -73,6 +78,8 @@ struct World {
   private:
     void check() const;
     void lay_floors();
+    void list_kinds();
+    std::uint32_t digest() const;
 };
 
 }  // namespace mast

@@ -63,7 +63,7 @@ def play(
     Args:
         map_name: a map that the embedded simulator plays.
         policy: "random", "nearest", or the path of an exported agent or checkpoint folder.
-        episodes: at least 1; episode i is the first one of environment seed `seed + i`.
+        episodes: at least 1; episode i is the first one of environment seed `seed + i` (modulo 2**64).
         seed: of the environments, and of random play.
         render: None, "ascii" to draw the battles in the terminal, one after the other, or "gif" to film them.
         out: file of the film; MAP.gif in the working directory when None.
@@ -78,15 +78,15 @@ def play(
         written.
 
     Raises:
-        UsageError: episodes below 1, a seed below 0, an unknown rendering or nowhere to write.
+        UsageError: episodes below 1, a seed out of range, an unknown rendering or nowhere to write.
         MissingExtra: "gif" without Pillow.
         ConfigError, EnvironmentUnavailable: the map is unknown or cannot be played here.
         MissingInput, ArtifactRefused: the policy's path holds nothing that can play this map.
     """
     if episodes < 1:
         raise UsageError(f"play: episodes must be at least 1; got {episodes}.")
-    if seed < 0:
-        raise UsageError(f"play: seed must be at least 0; got {seed}.")
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"play: seed must be in 0..2**64-1; got {seed}.")
     make_team = team_maker(policy, seed)
     batches: list[Outcomes] = []
     seconds, done = 0.0, 0
@@ -97,7 +97,7 @@ def play(
         screen = stack.enter_context(opened) if opened is not None else None
         while done < episodes:
             size = 1 if screen else min(BATCH, episodes - done)
-            env = Skirmish(map_name, size, seed=seed + done)
+            env = Skirmish(map_name, size, seed=(seed + done) % 2**64)
             team, started = make_team(env), time.perf_counter()
             outcomes = play_on(env, team, screen)
             seconds += time.perf_counter() - started

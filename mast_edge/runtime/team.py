@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mast_edge.envs.base import BatchEnv
 from mast_edge.errors import MissingInput
+from mast_edge.registry import nearest
 from mast_edge.runtime.agent import Agent
 from mast_edge.runtime.match import Team
 
@@ -87,7 +88,8 @@ def load_team(path: str | Path, also: Sequence[str] = ()) -> Callable[[BatchEnv]
     """
     if not Path(path).exists():
         names = ", ".join([*also, "an exported agent", "a checkpoint folder"])
-        raise MissingInput(f"play: policy must be one of {names}; got '{path}'. Run: mast-edge export")
+        hint = nearest(str(path), list(also)) or " Run: mast-edge export"
+        raise MissingInput(f"play: policy must be one of {names}; got '{path}'.{hint}")
     agent = Agent.load(path)
 
     def make(env: BatchEnv) -> Team:

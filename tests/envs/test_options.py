@@ -18,6 +18,7 @@ def test_defaults_are_those_of_smac() -> None:
     ("name", "value", "message"),
     [
         ("step_mul", 0, "step_mul must be positive; got 0"),
+        ("step_mul", 2**31, "step_mul must be at most 10000; got 2147483648"),
         ("step_mul", 8.0, "step_mul must be a whole number; got 8.0"),
         ("step_mul", True, "step_mul must be a whole number; got True"),
         ("reward_sparse", 1, "reward_sparse must be true or false; got 1"),

@@ -1,5 +1,7 @@
 """The batch protocol: determinism, snapshots, refusals, spawn."""
 
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -143,6 +145,10 @@ def test_wrong_arrays_are_refused() -> None:
     env.reset()
     with pytest.raises(ValueError, match=r"shape of actions must be \(2, 3\); got \(2, 2\)"):
         env.step(np.ones((2, 2), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"shape of actions must be \(2, 3\); got \(3,\)"):
+        env.step(np.ones(3, dtype=np.int64))
+    with pytest.raises(ValueError, match=r"shape of which must be \(2,\); got \(2, 1\)"):
+        env.reset(np.ones((2, 1), dtype=np.bool_))
     with pytest.raises(ValueError, match="actions must be whole numbers"):
         env.step(np.ones((2, 3)))
     with pytest.raises(ValueError, match="which must be bool"):
@@ -162,6 +168,23 @@ def test_damaged_snapshot_is_refused_and_nothing_changes() -> None:
     with pytest.raises(ValueError, match="must come from the same map and version"):
         env.restore(damaged)
     assert np.array_equal(env.snapshot(), before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_plays_on_alone_and_can_let_go() -> None:
+    """A fork takes none of the threads along that share the battles."""
+    env = Skirmish("3m", 4, seed=1, threads=3)
+    env.reset()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)    # ends a child that waits for ever
+        env.step(np.ones((4, 3), dtype=np.int64))
+        steps = int(env.stats()["steps"].sum())
+        del env
+        os._exit(steps)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+    env.step(np.ones((4, 3), dtype=np.int64))
 
 
 def test_timeout() -> None:

@@ -9,6 +9,7 @@ from mast_edge.envs.replay import Replay, load_replay, save_replay
 from mast_edge.envs.scripted import NearestPolicy
 from mast_edge.envs.skirmish import SIMULATOR_VERSION, Skirmish
 from mast_edge.errors import ConfigError, MissingInput, UsageError
+from mast_edge.runtime.match import BATCH
 from mast_edge.runtime.play import play, play_table
 from mast_edge.runtime.playback import watch_replay
 from tests.runtime.agents import export_csr, focus_fire, make_run
@@ -33,6 +34,14 @@ def test_the_same_seed_plays_the_same_battles():
     a, b, c = (play("3m", "random", episodes=30, seed=s) for s in (4, 4, 5))
     assert [a[k] for k in keys] == [b[k] for k in keys]
     assert [a[k] for k in keys] != [c[k] for k in keys]
+
+
+def test_seeds_go_on_at_0_after_the_largest():
+    episodes = BATCH + 2
+    wrapped = play("3m", "nearest", episodes=episodes, seed=2**64 - BATCH)
+    first, rest = play("3m", "nearest", BATCH, 2**64 - BATCH), play("3m", "nearest", 2, 0)
+    returns = BATCH * first["mean_return"] + 2 * rest["mean_return"]
+    assert wrapped["mean_return"] == pytest.approx(returns / episodes)
 
 
 def test_the_table_of_play():
@@ -63,9 +72,10 @@ def test_an_exported_agent_plays(tmp_path):
     ("asked", "error", "message"),
     [
         ({"map_name": "3mm"}, ConfigError, "got '3mm'"),
-        ({"map_name": "3m", "policy": "nearst"}, MissingInput, "got 'nearst'"),
+        ({"map_name": "3m", "policy": "nearst"}, MissingInput, "got 'nearst'. Did you mean 'nearest'"),
         ({"map_name": "3m", "episodes": 0}, UsageError, "episodes must be at least 1; got 0"),
-        ({"map_name": "3m", "seed": -1}, UsageError, "seed must be at least 0"),
+        ({"map_name": "3m", "seed": -1}, UsageError, "seed must be in 0"),
+        ({"map_name": "3m", "seed": 2**64}, UsageError, "seed must be in 0"),
         ({"map_name": "3m", "render": "gi"}, UsageError, "render must be one of ascii, gif; got 'gi'.*'gif'"),
         ({"map_name": "3m", "render": "gif", "out": "/no/x.gif"}, UsageError, "a folder that exists"),
         ({"map_name": "3m", "render": "gif", "out": "/dev/null"}, UsageError, "a folder that exists"),
