@@ -98,6 +98,18 @@ void walk_to_goal(Loop &loop, int i);
 // A unit that does not walk forgets who was in its way.
 inline void forget_block(Unit &unit) { unit.blocked = unit.sidestep = 0; }
 
+// Missiles and beams that are under way outlive their unit, a second hit does not.
+inline void lay_dead(Unit &unit, const UnitKind &kind) {
+    unit.alive = false;
+    unit.health = unit.shield = unit.energy = unit.cooldown = 0.0;
+    unit.order = OrderKind::stand;
+    unit.target = unit.goal_unit = -1;
+    unit.winding = -1;
+    unit.backswing = 0;
+    forget_block(unit);
+    if (kind.weapon == WeaponKind::instant) unit.pending_loops = 0;
+}
+
 // Moves the walkers.
 void take_steps(Loop &loop);
 

@@ -51,15 +51,7 @@ void Simulator::kill(int env, int unit_number) {
     expect_index("unit", unit_number, world_.n_units());
     Unit &unit = battle(env).units()[unit_number];
     if (!unit.alive) return;
-    unit.alive = false;
-    unit.health = unit.shield = unit.energy = unit.cooldown = 0.0;
-    unit.order = OrderKind::stand;
-    unit.target = unit.goal_unit = -1;
-    unit.winding = -1;
-    unit.backswing = 0;
-    forget_block(unit);
-    // As in battle: a second hit dies with its unit, missiles and beams that are under way do not.
-    if (world_.kinds[unit.kind].weapon == WeaponKind::instant) unit.pending_loops = 0;
+    lay_dead(unit, world_.kinds[unit.kind]);
 }
 
 }  // namespace mast

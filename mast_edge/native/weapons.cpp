@@ -102,17 +102,10 @@ void apply_hit(Loop &loop, int source, int victim) {
     if (target.hurt_by < 0) target.hurt_by = static_cast<std::int16_t>(source);
 }
 
-// The dead leave the world at once. Missiles and beams that are under way stay.
+// The dead leave the world at once.
 void kill(Loop &loop, int i) {
     Unit &unit = loop.units[i];
-    unit.alive = false;
-    unit.health = unit.shield = unit.energy = unit.cooldown = 0.0;
-    unit.order = OrderKind::stand;
-    unit.target = unit.goal_unit = -1;
-    unit.winding = -1;
-    unit.backswing = 0;
-    forget_block(unit);
-    if (loop.kind[i]->weapon == WeaponKind::instant) unit.pending_loops = 0;
+    lay_dead(unit, *loop.kind[i]);
     unit.x = loop.crowd.x[i];
     unit.y = loop.crowd.y[i];
     loop.crowd.remove(i);
