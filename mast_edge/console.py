@@ -22,9 +22,17 @@ SECONDS_BETWEEN_LINES = 15.0
 """How often progress is told where nothing can be redrawn."""
 
 
+class PipedConsole(Console):
+    """A console that leaves a closed pipe to `mast_edge.exits`; rich would end the program with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Passes on that the reader has left."""
+        raise BrokenPipeError
+
+
 def console_on(stream: TextIO) -> Console:
     """A console for a stream, as wide as the terminal or as `PLAIN_WIDTH`."""
-    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False)
+    return PipedConsole(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False)
 
 
 def out(*shown: Any) -> None:

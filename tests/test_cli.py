@@ -238,8 +238,9 @@ def test_a_fault_of_ours_keeps_its_traceback_and_still_answers_in_json(
     }
 
 
-def test_a_reader_that_leaves_is_no_failure() -> None:
-    command = f"{shlex.quote(sys.executable)} -c 'from mast_edge.cli import main; main()' config schema"
+@pytest.mark.parametrize("arguments", ["config schema", "play 3m --episodes 2 --render ascii"])
+def test_a_reader_that_leaves_is_no_failure(arguments: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -c 'from mast_edge.cli import main; main()' {arguments}"
     answer = subprocess.run(
         ["bash", "-c", f"set -o pipefail; ({command}; echo code $? >&2) | head -c 5 | true"],
         capture_output=True,

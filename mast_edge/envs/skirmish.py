@@ -79,6 +79,9 @@ class Skirmish:
         Raises:
             ConfigError: unknown map, option or profile, or a value out of range.
         """
+        for name, value in (("n_envs", n_envs), ("threads", threads), ("seed", 0 if seed is None else seed)):
+            if not isinstance(value, int | np.integer):
+                raise ConfigError(f"skirmish: {name} must be a whole number; got {value!r}.")
         if n_envs < 1:
             raise ConfigError(f"skirmish: n_envs must be at least 1; got {n_envs}.")
         if not 1 <= threads <= 256:

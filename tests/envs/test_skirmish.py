@@ -259,6 +259,9 @@ def test_unknown_and_unavailable() -> None:
         Skirmish("3m", 0)
     with pytest.raises(ConfigError, match="seed must be in"):
         Skirmish("3m", seed=-1)
+    for name in ("n_envs", "seed", "threads"):
+        with pytest.raises(ConfigError, match=rf"{name} must be a whole number; got 2\.5"):
+            Skirmish("3m", **{name: 2.5})
 
 
 def test_seed_is_drawn_and_shown() -> None:

@@ -89,9 +89,9 @@ def _check_interpreter(python: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = str(error)
     if problem:
+        advice = "" if "Run:" in problem else " Run: pip install 'mast-edge[sc2]'"
         raise EnvironmentUnavailable(
-            f"serve-sc2: interpreter {python} must run the stand-in; got {problem}. "
-            "Run: pip install 'mast-edge[sc2]'"
+            f"serve-sc2: interpreter {python} must run the stand-in; got {problem.rstrip('.')}.{advice}"
         )
 
 
