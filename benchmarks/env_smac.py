@@ -4,8 +4,9 @@ Started by `env.py` in an interpreter that has smac and pysc2 and need not have 
 stand-in. Argument: the map. Reads a number of seconds per line, plays about that long, and answers each
 line with a JSON object.
 
-Counted: `step`, `reset`, `get_obs`, `get_state` and `get_avail_actions`, by the CPU time of this process alone.
-What the game would cost comes on top.
+Counted: `step`, `reset`, `get_obs`, `get_state` and `get_avail_actions`, by the CPU time of this process
+alone. What the game would cost comes on top. Protobuf runs in its pure Python mode, as s2clientprotocol's
+code needs with protobuf 4 or later; `env.py` notes the mode in its result.
 """
 
 import json

@@ -34,8 +34,7 @@ def fake(tmp_path):
 
 @pytest.fixture
 def said(tmp_path):
-    with open(tmp_path / "said", "w+") as file:
-        yield file
+    return tmp_path / "said"
 
 
 def test_rows_ratios_and_what_was_skipped(script, monkeypatch, tmp_path):
