@@ -228,7 +228,7 @@ PEERS = {"smax": (smax, SMAX), "smac_over_stand_in": (smac_over_stand_in, SMAC)}
 
 
 def yardstick(turns: int = 400) -> float:
-    """Turns per CPU second of a fixed piece of arithmetic, in numpy (distances of 64 points) and in Python."""
+    """Turns per CPU second of a fixed piece of arithmetic, in numpy (distances of points) and in Python."""
     points, begin = np.linspace(0.0, 1.0, 64), time.process_time()
     for _ in range(turns):
         np.sqrt((points[:, None] - points) ** 2).sum()
@@ -361,7 +361,7 @@ def line_of(row: dict[str, Any]) -> str:
     """A row for people."""
     low, high = row["spread"]
     ratios = ", ".join(f"{ratio:.3g}x {peer}" for peer, ratio in row["ratios"].items())
-    told = f"{row['case']:13} {row['name']:18} {row['value']:>9,} {row['unit']} ({low:,} to {high:,})"
+    told = f"{row['case']:16} {row['name']:18} {row['value']:>9,} {row['unit']} ({low:,} to {high:,})"
     told += f"  yardstick {row['yardstick']:,}"
     if ratios:
         told += f"  {ratios}"
