@@ -179,4 +179,4 @@ def _goal(row: dict[str, Any]) -> str:
 
 
 def _ratios(ratios: dict[str, float]) -> str:
-    return ", ".join(f"{peer} {ratio:.3g}x" for peer, ratio in ratios.items())
+    return ", ".join(f"{peer} {ratio:.{2 if ratio >= 0.1 else 5}f}x" for peer, ratio in ratios.items())
