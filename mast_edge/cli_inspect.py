@@ -164,14 +164,19 @@ def benchmark(suite: str, as_json: bool, quiet: bool) -> None:
     def tables() -> list[Any]:
         from mast_edge.console import rows_table
 
+        columns = ["suite", "name", "case", "value", "unit", "times the peer", "goal"]
         rows = [
-            [row["suite"], row["name"], row["case"], row["value"], row["unit"], _ratios(row["ratios"])]
-            for row in result["rows"]
+            [*(row[key] for key in columns[:5]), _ratios(row["ratios"]), _goal(row)] for row in result["rows"]
         ]
-        return [rows_table(["suite", "name", "case", "value", "unit", "times the peer"], rows)]
+        skipped = [f"{peer}: not measured: {why}" for peer, why in result["host"].get("skipped", {}).items()]
+        return [rows_table(columns, rows), *skipped]
 
     show(as_json, result, tables)
 
 
+def _goal(row: dict[str, Any]) -> str:
+    return f"{row['goal']:,} {'reached' if row['reached'] else 'missed'}" if "goal" in row else ""
+
+
 def _ratios(ratios: dict[str, float]) -> str:
-    return ", ".join(f"{peer} {ratio:.2f}x" for peer, ratio in ratios.items())
+    return ", ".join(f"{peer} {ratio:.{2 if ratio >= 0.1 else 5}f}x" for peer, ratio in ratios.items())
