@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Matrices here are small: one thread per process, further cores for further runs.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-slow check build clean help
+.PHONY: demo test test-slow test-sc2 check build clean help
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -27,6 +27,9 @@ test: build      ## the default test suite
 
 test-slow: build ## the longer tests
 	$(BIN)/python -m pytest -m slow
+
+test-sc2: build  ## unmodified SMAC over serve-sc2; MAST_EDGE_SMAC_PYTHON names the interpreter that has SMAC
+	$(BIN)/python -m pytest -m sc2
 
 check: build     ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
