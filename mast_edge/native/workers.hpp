@@ -72,9 +72,9 @@ class Workers {
 #endif
     }
 
-    // How long a helper looks out for the next round before it goes to sleep: waking up costs more than a round of
-    // small battles.
-    static constexpr std::chrono::microseconds kPatience{200};
+    // How long a helper looks out for the next round before it goes to sleep: longer than a policy takes to choose
+    // actions, since waking up costs more than a round of small battles.
+    static constexpr std::chrono::microseconds kPatience{1000};
 
     // Takes items of one round until none is left. A ticket holds the round and the next item, so that an item is
     // only ever taken together with the round it belongs to, while `run` waits for it.
