@@ -1,7 +1,43 @@
 """For all tests."""
 
+import json
 import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mast_edge.cli import cli
+from mast_edge.exits import run
 
 # A shell that starts the suite in the background lets it ignore Ctrl-C, and so would the programs under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Answer:
+    """What a command left behind."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        """The one object on standard output."""
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Runs a command in this process, with runs in an empty folder."""
+    monkeypatch.setenv("MAST_EDGE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("MAST_EDGE_SET", raising=False)
+
+    def call(*arguments: str) -> Answer:
+        capsys.readouterr()
+        code = run(cli, arguments)
+        out, err = capsys.readouterr()
+        return Answer(code, out, err)
+
+    return call

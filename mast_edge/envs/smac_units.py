@@ -6,8 +6,8 @@ from typing import Any
 
 from mast_edge.envs.units import UnitType, unit_types
 
-FIRST_AGENT_TYPE = 2000
-"""Agents have unit types of their own, consecutive in the order of smac.md 2; enemies the game's."""
+FIRST_AGENT_TYPE = 10_000
+"""Agents have unit types of their own from here on, in the order of smac.md 2; those of enemies lie below."""
 
 
 @dataclass(frozen=True, slots=True)

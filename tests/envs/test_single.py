@@ -128,7 +128,7 @@ def test_attributes_are_those_of_smac() -> None:
     assert not env.obs_all_health
     assert StarCraft2Env("3m", obs_own_health=False).obs_own_health    # forced by obs_all_health
     assert (env.agents, env.enemies) == ({}, {})
-    assert env.get_unit_types() == [2000] * 3 + [48] * 3
+    assert env.get_unit_types() == [10_000] * 3 + [48] * 3
     assert env.last_action.shape == (3, 9)
     assert env.pathing_grid[5, 8]
     assert not env.pathing_grid[5, 7]    # walkable from y = 8 on

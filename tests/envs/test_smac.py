@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -293,7 +294,7 @@ def test_a_game_that_never_starts_is_tried_three_times(fake, opened) -> None:
 
 def test_pauses_grow_until_an_episode_ends(fake, opened) -> None:
     class Recorded(threading.Event):
-        waits: list[float] = []  # noqa: RUF012
+        waits: ClassVar[list[float]] = []
 
         def wait(self, timeout=None):
             self.waits.append(timeout)

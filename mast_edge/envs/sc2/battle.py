@@ -8,18 +8,15 @@ from numpy.typing import NDArray
 
 from mast_edge.envs.maps import native_interface, native_world, smac_map
 from mast_edge.envs.options import SmacOptions
-from mast_edge.envs.skirmish import UNIT_DTYPE
+from mast_edge.envs.skirmish import ORDERS, UNIT_DTYPE
+from mast_edge.envs.smac_units import agent_type_ids, enemy_type_ids
 from mast_edge.envs.units import UnitType, unit_types
 from mast_edge.native import _core
-
-AGENT_TYPE_BASE = 10_000
-"""Unit types of agents count from here, in the order of smac.md 2; the game's own ids lie below."""
 
 RESPAWN_LOOPS = 2
 """Loops that an empty battlefield waits for the next episode."""
 
-STAND, MOVE, ATTACK, HEAL = 0, 1, 2, 4
-"""Kinds of orders of the native core."""
+STAND, MOVE, ATTACK, HEAL = (ORDERS.index(name) for name in ("stand", "move", "attack", "heal"))
 
 _TAG_BASE, _INDEX_BITS = 1 << 32, 8
 _LOOPS = 2**32 - 1
@@ -64,10 +61,11 @@ class ApiBattle:
         face = native_interface(self.smac, SmacOptions(), self.facts)
         self.n_agents = face.n_agents
         self.unit_names = (*self.smac.ally_types, *self.smac.enemy_types)
-        agent_types = list(dict.fromkeys(self.smac.ally_types))
+        agent_ids = agent_type_ids(list(dict.fromkeys(self.smac.ally_types)))
+        enemy_ids = enemy_type_ids(self.smac.enemy_types)
         self.unit_ids = (
-            *(AGENT_TYPE_BASE + agent_types.index(name) for name in self.smac.ally_types),
-            *(int(self.facts[name]["sc2_unit_type"]) for name in self.smac.enemy_types),
+            *(agent_ids[name] for name in self.smac.ally_types),
+            *(enemy_ids[name] for name in self.smac.enemy_types),
         )
         self._core = _core.Simulator(world, face, 1, seed, 1)
         self._table = np.empty((1, len(self.unit_names), len(UNIT_DTYPE.names or ())))

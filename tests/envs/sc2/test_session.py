@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mast_edge.envs.maps import map_names, smac_map
-from mast_edge.envs.sc2.battle import AGENT_TYPE_BASE
 from mast_edge.envs.sc2.facts import height_bytes, pathing_bytes
+from mast_edge.envs.smac_units import FIRST_AGENT_TYPE
 from tests.envs.sc2.client import Client, creation
 
 
@@ -36,7 +36,7 @@ def test_game_info_over_the_wire(client: Client) -> None:
 def test_units_of_3m(client: Client) -> None:
     client.begin("3m")
     units = client.units()
-    assert [unit["unit_type"] for unit in units] == [AGENT_TYPE_BASE] * 3 + [48] * 3
+    assert [unit["unit_type"] for unit in units] == [FIRST_AGENT_TYPE] * 3 + [48] * 3
     assert [unit["owner"] for unit in units] == [1] * 3 + [2] * 3
     assert [unit["alliance"] for unit in units] == ["Self"] * 3 + ["Enemy"] * 3
     for unit in units:
@@ -44,7 +44,7 @@ def test_units_of_3m(client: Client) -> None:
         assert "shield_max" not in unit
         assert "energy_max" not in unit
     names = {row["unit_id"]: row["name"] for row in client.do(data={"unit_type_id": True})["units"]}
-    assert names == {48: "Marine", AGENT_TYPE_BASE: "Marine"}
+    assert names == {48: "Marine", FIRST_AGENT_TYPE: "Marine"}
 
 
 def test_status_follows_the_conversation(client: Client) -> None:
