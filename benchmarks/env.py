@@ -68,7 +68,7 @@ SMAX = ("3m", "2s3z", "3s5z")
 CPU, WALL = "environment steps per CPU second", "environment steps per second"
 BENCHMARKS = Path(__file__).resolve().parent
 RESULTS = BENCHMARKS / "results" / "env.json"
-START_SECONDS = 300    # until a peer has compiled
+START_SECONDS = 300  # until a peer has compiled
 Report = Callable[[str], None]
 
 
@@ -145,9 +145,7 @@ class Single:
 class Peer:
     """A program that plays in an interpreter of its own, a chunk per line that it is sent."""
 
-    def __init__(
-        self, script: Path, name: str, python: str, environ: dict[str, str], said: Path
-    ) -> None:
+    def __init__(self, script: Path, name: str, python: str, environ: dict[str, str], said: Path) -> None:
         """Starts the program and waits until it has compiled or connected.
 
         Args:
@@ -334,7 +332,7 @@ def benchmark_env(
         with ExitStack() as stack:
             found = variants(name, skipped, peers, stack)
             for variant in found.values():
-                variant.run_chunk(seconds / 4)    # warm up
+                variant.run_chunk(seconds / 4)  # warm up
             chunks: dict[str, list[Chunk]] = {variant: [] for variant in found}
             paces = []
             for _ in range(rounds):

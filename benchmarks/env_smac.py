@@ -54,7 +54,7 @@ class Battle:
 def main() -> None:
     """Answers lines until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)    # pysc2 and pygame print
+    os.dup2(2, 1)  # pysc2 and pygame print
     battle = Battle(sys.argv[1])
     battle.play(0.2)
     from google.protobuf.internal import api_implementation

@@ -55,13 +55,13 @@ def player(map_name: str) -> tuple[Any, Any]:
 def main() -> None:
     """Answers lines until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)    # jaxmarl greets on standard output
+    os.dup2(2, 1)  # jaxmarl greets on standard output
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})    # none for XLA's helpers, which spin
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # none for XLA's helpers, which spin
     import jax
 
     play, carry = player(sys.argv[1])
-    for _ in range(3):    # twice it compiles: for the first carry, and for what the call returns
+    for _ in range(3):  # twice it compiles: for the first carry, and for what the call returns
         carry = jax.block_until_ready(play(carry))
     print(json.dumps({"peer": f"jax {jax.__version__}"}), file=answers, flush=True)
     for line in sys.stdin:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from mast_edge.errors import ConfigError
 from mast_edge.registry import nearest
-from mast_edge.spec import AgentSpec, mixer_shapes
-from mast_edge.topology import Shapes, erdos_renyi_densities, layer_nnz
+from mast_edge.spec import AgentSpec, EnvSpec, central_mixer_shapes, mixer_shapes
+from mast_edge.topology import Shapes, erdos_renyi_densities, layer_blocks, layer_pattern, pattern_nnz
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mast_edge.config_fields import Network
+    from mast_edge.widths import Widths
+
 GRU_LAYERS = ("gru_ih", "gru_hh")
-ALGORITHMS = ("qmix", "ow_qmix", "res")
+ALGORITHMS = ("qmix", "ow_qmix", "res", "vdn")
 SCHEMA = "mast-edge/account/1"
 
 
@@ -26,7 +29,7 @@ class Model:
     """The networks that one algorithm trains on one map.
 
     Attributes:
-        algorithm: qmix, ow_qmix or res.
+        algorithm: qmix, ow_qmix, res or vdn.
         agent: sizes of the recurrent agent.
         state_dim: S, length of the global state.
         embed_dim: E, width of the mixing layer (algorithms.md 11: 32).
@@ -48,29 +51,23 @@ class Model:
                 f"{nearest(self.algorithm, list(ALGORITHMS))}"
             )
 
+    @classmethod
+    def of(cls, algorithm: str, env: EnvSpec, widths: "Widths | Network") -> "Model":
+        """The networks of these widths on `env`."""
+        agent = AgentSpec.of(env, widths.hidden_dim)
+        mixer = (widths.mixer_embed_dim, widths.hypernet_dim)
+        return cls(algorithm, agent, env.state_dim, *mixer, widths.central_dim)
+
     def networks(self) -> dict[str, dict[str, tuple[int, int]]]:
-        """Network -> matrix -> (out, in), targets not repeated (accounting.md section 1)."""
+        """Network -> matrix -> (out, in), targets not repeated (accounting.md section 1; VDN only sums)."""
         n = self.agent.n_agents
-        nets = {
-            "agent": self.agent.layer_shapes(),
-            "mixer": mixer_shapes(n, self.state_dim, self.embed_dim, self.hypernet_dim),
-        }
+        nets = {"agent": self.agent.layer_shapes()}
+        if self.algorithm != "vdn":
+            nets["mixer"] = mixer_shapes(n, self.state_dim, self.embed_dim, self.hypernet_dim)
         if self.algorithm == "ow_qmix":
             nets["cagent"] = self.agent.layer_shapes()
             nets["cmixer"] = central_mixer_shapes(n, self.state_dim, self.central_dim)
         return nets
-
-
-def central_mixer_shapes(n_agents: int, state_dim: int, central_dim: int) -> dict[str, tuple[int, int]]:
-    """OW-QMIX's unrestricted mixer, name -> (out, in) (algorithms.md 2.3)."""
-    return {
-        "net.0": (central_dim, state_dim + n_agents),
-        "net.2": (central_dim, central_dim),
-        "net.4": (central_dim, central_dim),
-        "net.6": (1, central_dim),
-        "V.0": (central_dim, state_dim),
-        "V.2": (1, central_dim),
-    }
 
 
 def weights(shapes: Shapes) -> int:
@@ -128,7 +125,8 @@ def mixing_flops(n_agents: int, embed_dim: int) -> float:
 def forward_flops(model: Model, sparsity: float) -> dict[str, float]:
     """Network -> FLOPs of one forward pass; agents for ONE agent, mixers for one state."""
     flops = {name: network_flops(shapes, sparsity) for name, shapes in model.networks().items()}
-    flops["mixer"] += mixing_flops(model.agent.n_agents, model.embed_dim)
+    if "mixer" in flops:
+        flops["mixer"] += mixing_flops(model.agent.n_agents, model.embed_dim)
     return flops
 
 
@@ -137,18 +135,20 @@ def total_size(model: Model, sparsity: float) -> float:
 
     Source: accounting.md 3.1; paper Table 6.
         QMIX, RES: 2 agent + 2 mixer.   OW-QMIX: agent + mixer + 2 cagent + 2 cmixer.
+        VDN, which the paper has not: QMIX's without the mixer.
     """
     part = {name: size(shapes, sparsity) for name, shapes in model.networks().items()}
     if model.algorithm == "ow_qmix":
         return part["agent"] + part["mixer"] + 2 * part["cagent"] + 2 * part["cmixer"]
-    return 2 * part["agent"] + 2 * part["mixer"]
+    return 2 * part["agent"] + 2 * part.get("mixer", 0.0)
 
 
 def train_flops(model: Model, sparsity: float) -> float:
     """FLOPs of one update per sample of the batch; a backward pass is two forward passes.
 
     Source: accounting.md 3.3; paper equations 17 (QMIX), 22 (OW-QMIX), 25 (RES).
-    Deviation: an agent's term counts N times, once per agent, as Table 1 requires.
+    Deviation: an agent's term counts N times, once per agent, as Table 1 requires. VDN, which the paper has
+        not: QMIX's without the mixer.
     """
     f = forward_flops(model, sparsity)
     n, a = model.agent.n_agents, model.agent.n_actions
@@ -156,7 +156,7 @@ def train_flops(model: Model, sparsity: float) -> float:
         return 3 * n * f["agent"] + 3 * f["mixer"] + 4 * n * f["cagent"] + 4 * f["cmixer"]
     if model.algorithm == "res":
         return 4 * n * f["agent"] + (3 + 2 * n * a) * f["mixer"]
-    return 4 * (n * f["agent"] + f["mixer"])
+    return 4 * (n * f["agent"] + f.get("mixer", 0.0))
 
 
 def acting_flops(model: Model, sparsity: float) -> float:
@@ -164,24 +164,43 @@ def acting_flops(model: Model, sparsity: float) -> float:
     return network_flops(model.networks()["agent"], sparsity)
 
 
-def realised_layers(model: Model, sparsity: float) -> list[dict[str, Any]]:
-    """What training really keeps, layer by layer: integer nnz, so a little above Rule R (accounting.md 6)."""
+def realised_layers(
+    model: Model, sparsity: float, pattern: str | Mapping[str, str] = "element"
+) -> list[dict[str, Any]]:
+    """What training really keeps, layer by layer: integer nnz, so a little above Rule R (accounting.md 6).
+
+    Args:
+        model: the networks.
+        sparsity: fraction of zeros in every network.
+        pattern: `topology.pattern` of a config (algorithms.md 7.4).
+
+    Returns:
+        Rows of the `layers` list of `account --json`. `pattern` is what the layer gets: `dense` where it
+        keeps everything, `element` where it has fewer rows than a block.
+    """
     rows = []
     for network, shapes in model.networks().items():
         target = erdos_renyi_densities(shapes, sparsity)
         for name, shape in shapes.items():
-            nnz = layer_nnz(shape, target[name])
+            chosen = layer_pattern(pattern, network, name)
+            nnz = pattern_nnz(name, shape, target[name], chosen)
             rows.append(
                 {
                     "network": network,
                     "name": name,
                     "shape": list(shape),
-                    "pattern": "element" if target[name] < 1.0 else "dense",
+                    "pattern": _realised_pattern(name, shape, target[name], chosen),
                     "density": nnz / (shape[0] * shape[1]),
                     "nnz": nnz,
                 }
             )
     return rows
+
+
+def _realised_pattern(layer: str, shape: tuple[int, int], density: float, chosen: str) -> str:
+    if density >= 1.0:
+        return "dense"
+    return chosen if max(layer_blocks(layer, shape[0], chosen).heights) > 1 else "element"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +210,11 @@ class Setting:
     Attributes:
         config: how the row is called: the config's path or the run's name.
         map_name: SMAC map.
-        method: dense or mast (every masked method keeps the same counts).
+        method: a name of registry.SPARSE_METHODS; every masked one keeps the same counts.
         sparsity: fraction of zeros in every network, in [0, 1); 0 for dense.
+        model: the networks at full width, which the ratios are over.
+        narrow: the dense networks that are trained in place of sparse ones (method tiny), or None.
+        pattern: `topology.pattern` of the config.
     """
 
     config: str
@@ -200,19 +222,21 @@ class Setting:
     method: str
     sparsity: float
     model: Model
+    narrow: Model | None = None
+    pattern: str | Mapping[str, str] = "element"
 
 
 def absolutes(model: Model, sparsity: float) -> dict[str, float]:
     """Rule R's counts of one setting; at sparsity 0 they are whole numbers (accounting.md section 4).
 
     Returns:
-        agent_params and mixer_params of one network each, total_size with targets, train_flops per sample of
-        an update, test_flops of one agent's decision.
+        agent_params and mixer_params of one network each (VDN's mixer has none), total_size with targets,
+        train_flops per sample of an update, test_flops of one agent's decision.
     """
     nets = model.networks()
     return {
         "agent_params": size(nets["agent"], sparsity),
-        "mixer_params": size(nets["mixer"], sparsity),
+        "mixer_params": size(nets.get("mixer", {}), sparsity),
         "total_size": total_size(model, sparsity),
         "train_flops": train_flops(model, sparsity),
         "test_flops": acting_flops(model, sparsity),
@@ -222,13 +246,15 @@ def absolutes(model: Model, sparsity: float) -> dict[str, float]:
 def account(*settings: Setting) -> dict[str, Any]:
     """Sizes and FLOPs of settings, with no training: the object of `mast-edge account --json` (cli.md).
 
-    The three ratios and the absolutes are Rule R's formulas; `layers` is what training really keeps.
+    The three ratios and the absolutes are Rule R's formulas; `layers` is what training really keeps. For
+    method tiny both are those of the narrow networks.
     """
     return {"schema": SCHEMA, "rows": [_row(setting) for setting in settings]}
 
 
 def _row(setting: Setting) -> dict[str, Any]:
-    dense, sparse = absolutes(setting.model, 0.0), absolutes(setting.model, setting.sparsity)
+    trained, sparsity = (setting.narrow, 0.0) if setting.narrow else (setting.model, setting.sparsity)
+    dense, sparse = absolutes(setting.model, 0.0), absolutes(trained, sparsity)
     return {
         "config": setting.config,
         "algorithm": setting.model.algorithm,
@@ -240,7 +266,7 @@ def _row(setting: Setting) -> dict[str, Any]:
         "test_flops_ratio": sparse["test_flops"] / dense["test_flops"],
         "dense": dense,
         "sparse": sparse,
-        "layers": realised_layers(setting.model, setting.sparsity),
+        "layers": realised_layers(trained, sparsity, setting.pattern),
     }
 
 
@@ -250,7 +276,9 @@ def account_tables(result: Mapping[str, Any]) -> list["Table"]:
 
     tables = []
     for row in result["rows"]:
-        what = f"{row['algorithm']} {row['method']} on {row['map']}, {row['sparsity']:.0%} zeros"
+        zeros = f"{row['sparsity']:.0%} zeros"
+        narrowed = "as many parameters as with " if row["method"] == "tiny" else ""
+        what = f"{row['algorithm']} {row['method']} on {row['map']}, {narrowed}{zeros}"
         totals = Table(
             title=f"{row['config']}: {what}", title_justify="left", caption=CAPTION, caption_justify="left"
         )
@@ -259,16 +287,17 @@ def account_tables(result: Mapping[str, Any]) -> list["Table"]:
             totals.add_column(head, justify="right")
         for label, key in TOTALS:
             dense, sparse = row["dense"][key], row["sparse"][key]
-            totals.add_row(label, f"{dense:,.0f}", f"{sparse:,.0f}", f"{sparse / dense:.4f}")
+            ratio = f"{sparse / dense:.4f}" if dense else "-"  # VDN has no mixer
+            totals.add_row(label, f"{dense:,.0f}", f"{sparse:,.0f}", ratio)
         layers = Table(title="Layers that training keeps", title_justify="left")
-        for head in ("network", "layer"):
+        for head in ("network", "layer", "pattern"):
             layers.add_column(head)
         for head in ("out x in", "kept", "density"):
             layers.add_column(head, justify="right")
         for at in row["layers"]:
             out, in_ = at["shape"]
-            kept = "dense" if at["pattern"] == "dense" else f"{at['density']:.4f}"
-            layers.add_row(at["network"], at["name"], f"{out} x {in_}", f"{at['nnz']:,}", kept)
+            kept = (f"{out} x {in_}", f"{at['nnz']:,}", f"{at['density']:.4f}")
+            layers.add_row(at["network"], at["name"], at["pattern"], *kept)
         tables += [totals, layers]
     return tables
 

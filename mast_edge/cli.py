@@ -17,10 +17,9 @@ import click
 from mast_edge import __version__
 from mast_edge.cli_inspect import benchmark, config, doctor, runs
 from mast_edge.cli_sc2 import serve_sc2
-from mast_edge.cli_shared import RUN_OPTION, SET_OPTION, chosen_run, common, finish, remark, show
+from mast_edge.cli_shared import RUN_OPTION, chosen_run, common, config_options, finish, remark, show
 from mast_edge.exits import INTERRUPTED, run, stage
 from mast_edge.registry import EXPORT_FORMATS, RUNTIME_BACKENDS
-from mast_edge.spec import AgentSpec
 
 if TYPE_CHECKING:
     from mast_edge.config import ExperimentConfig
@@ -43,7 +42,7 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@SET_OPTION
+@config_options
 @click.option("--seed", type=click.IntRange(min=0), help="Short for --set seed=N.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--learner", type=click.Choice(["auto", "torch", "native"]), default="auto", show_default=True)
@@ -51,6 +50,8 @@ def cli() -> None:
 @common
 def train(
     config: Path,
+    variant: str | None,
+    overlays: tuple[Path, ...],
     overrides: tuple[str, ...],
     seed: int | None,
     device: str,
@@ -63,13 +64,14 @@ def train(
 
     \b
     mast-edge train configs/qmix_3m.yaml
-    mast-edge train configs/qmix_3m.yaml --set t_max=300_000 --seed 2
-    mast-edge train configs/qmix_3m.yaml --set method=dense --json
+    mast-edge train configs/qmix_3m.yaml --with configs/quick.yaml --set method=dense --seed 2
+    mast-edge train configs/paper/table2.yaml --variant qmix-lambda-0.6 --json
     """
     from mast_edge.config import load_config
     from mast_edge.console import TrainingDisplay, pairs_table
 
-    chosen = load_config(config, [*overrides, *([f"seed={seed}"] if seed is not None else [])])
+    sets = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
+    chosen = load_config(config, sets, variant=variant, overlays=overlays)
     train_run = stage("mast_edge.train.loop", "train")
     with TrainingDisplay(quiet) as display:
         result = train_run(
@@ -212,18 +214,29 @@ def evaluate(
 
 @cli.command()
 @click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@SET_OPTION
+@config_options
 @common
-def account(configs: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+def account(
+    configs: tuple[Path, ...],
+    variant: str | None,
+    overlays: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Count sizes and FLOPs of configs, without training.
 
     \b
     mast-edge account configs/qmix_3s5z.yaml
     mast-edge account configs/qmix_3m.yaml configs/qmix_8m.yaml --set sparsity=0.9 --json
+    mast-edge account configs/paper/structured.yaml --variant qmix-3m-8x1
     """
     from mast_edge.config import load_config
 
-    settings = [_setting(str(path), load_config(path, overrides)) for path in configs]
+    settings = [
+        _setting(str(path), load_config(path, overrides, variant=variant, overlays=overlays))
+        for path in configs
+    ]
     result = stage("mast_edge.accounting", "account")(*settings)
     show(as_json, result, lambda: stage("mast_edge.accounting", "account_tables")(result))
 
@@ -336,14 +349,19 @@ def _setting(name: str, config: "ExperimentConfig") -> Any:
     accounting = importlib.import_module("mast_edge.accounting")
     options = stage("mast_edge.envs.options", "SmacOptions").of(config.env.options)
     env = stage("mast_edge.envs.maps", "env_spec")(config.env.map, options, config.env.backend)
-    model = accounting.Model(
-        algorithm=config.algorithm,
-        agent=AgentSpec.of(env, config.network.hidden_dim),
-        state_dim=env.state_dim,
-        embed_dim=config.network.mixer_embed_dim,
-        hypernet_dim=config.network.hypernet_dim,
+    full = accounting.Model.of(config.algorithm, env, config.network)
+    trained = accounting.Model.of(
+        config.algorithm, env, stage("mast_edge.widths", "network_widths")(config, env)
     )
-    return accounting.Setting(name, config.env.map, config.method, config.sparsity, model)
+    return accounting.Setting(
+        config=name,
+        map_name=config.env.map,
+        method=config.method,
+        sparsity=config.sparsity,
+        model=full,
+        narrow=None if trained == full else trained,
+        pattern=config.topology.pattern,
+    )
 
 
 def main() -> None:

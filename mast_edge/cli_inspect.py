@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mast_edge.benchmarking import SUITES
-from mast_edge.cli_shared import SET_OPTION, chosen_run, common, finish, remark, show
+from mast_edge.cli_shared import chosen_run, common, config_options, finish, remark, show
 from mast_edge.exits import stage
 
 
@@ -79,18 +79,26 @@ def config() -> None:
 
 @config.command("show")
 @click.argument("path", type=click.Path(path_type=Path))
-@SET_OPTION
+@config_options
 @common
-def config_show(path: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+def config_show(
+    path: Path,
+    variant: str | None,
+    overlays: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Print every value, and where those that are not defaults come from.
 
     \b
     mast-edge config show configs/qmix_3m.yaml
-    mast-edge config show configs/qmix_3m.yaml --set method=dense --json
+    mast-edge config show configs/qmix_3m.yaml --with configs/quick.yaml --set method=dense --json
+    mast-edge config show configs/paper/table2.yaml --variant qmix-lambda-0.6
     """
     from mast_edge.config import config_sha256, dump_yaml, load_config, run_name, to_dict
 
-    loaded = load_config(path, overrides)
+    loaded = load_config(path, overrides, variant=variant, overlays=overlays)
     facts = {
         "schema": "mast-edge/config/1",
         "run": run_name(loaded),
@@ -102,21 +110,42 @@ def config_show(path: Path, overrides: tuple[str, ...], as_json: bool, quiet: bo
 
 
 @config.command("check")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@SET_OPTION
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@config_options
 @common
-def config_check(paths: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+def config_check(
+    paths: tuple[Path, ...],
+    variant: str | None,
+    overlays: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Check configs; exit code 4 at the first one that is not valid.
+
+    All variants of a file are checked, unless --variant names one.
 
     \b
     mast-edge config check configs/qmix_3m.yaml
-    mast-edge config check configs/qmix_3m.yaml configs/qmix_3s5z.yaml --json
+    mast-edge config check configs/paper/table2.yaml configs/paper/fig9.yaml
+    mast-edge config check configs/qmix_3m.yaml configs/qmix_3s5z.yaml --with configs/quick.yaml --json
     """
     from mast_edge.config import load_config, run_name
+    from mast_edge.config_files import variant_names
 
-    rows = [{"path": str(path), "run": run_name(load_config(path, overrides))} for path in paths]
+    rows = []
+    for path in paths:
+        every: list[str | None] = [*variant_names(path)] if variant is None else []
+        for name in every or [variant]:
+            loaded = load_config(path, overrides, variant=name, overlays=overlays)
+            rows.append({"path": str(path), "variant": name, "run": run_name(loaded)})
     result = {"schema": "mast-edge/config-check/1", "ok": True, "files": rows}
-    show(as_json, result, lambda: [f"{row['path']}: ok, run {row['run']}" for row in rows])
+
+    def line(row: dict[str, str | None]) -> str:
+        chosen = f" --variant {row['variant']}" if row["variant"] else ""
+        return f"{row['path']}{chosen}: ok, run {row['run']}"
+
+    show(as_json, result, lambda: [line(row) for row in rows])
 
 
 @config.command("schema")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,16 +12,34 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SET_OPTION = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override one value of the config; repeatable.",
-)
 RUN_OPTION = click.option(
     "--run", "run_name", metavar="RUN", help="Name or folder of a run; default: the latest complete one."
 )
+
+
+def config_options(function: F) -> F:
+    """`--variant`, `--with` and `--set`, for commands that read configs (`config.load_config`)."""
+    options = (
+        click.option("--variant", metavar="NAME", help="Which variant, for a config that holds several."),
+        click.option(
+            "--with",
+            "overlays",
+            multiple=True,
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Lay another config file over it; repeatable.",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override one value, above all files; repeatable.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def common(function: F) -> F:

@@ -1,27 +1,31 @@
 """Experiment configs: read, completed, checked, hashed, written.
 
-A file says only what differs. Values come from `--set`, then MAST_EDGE_SET, then the file, then the method's
-preset (`METHOD_PRESETS`), then the schedule that follows `t_max` (`DERIVED`), then the field defaults.
+A file says only what differs. Values come from `--set`, then MAST_EDGE_SET, then the files laid over it
+(`--with`, the last one first), then the variant, then the file, then its base and the base's own base
+(`config_files`), then the method's and the algorithm's presets and the schedules that follow `t_max`
+(`METHOD_PRESETS`, `ALGORITHM_PRESETS`, `DERIVED`), then the field defaults.
 
 Source: algorithms.md 8, 11, 14; parity_and_safety.md 7, 9.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from mast_edge import strict_yaml
+from mast_edge.config_checks import check
 from mast_edge.config_fields import PAPER_T_MAX, ExperimentConfig
-from mast_edge.errors import ConfigError, MissingInput, UsageError
-from mast_edge.located import Origins, convert, known_paths, reject, unknown_key
-from mast_edge.registry import ALGORITHMS, ENVIRONMENTS, SPARSE_METHODS, nearest
+from mast_edge.config_files import BASE, VARIANTS, read_layers
+from mast_edge.errors import ConfigError
+from mast_edge.located import Origins, convert, known_paths, reject
 from mast_edge.strict_yaml import Path, Value
 
 __all__ = [
@@ -46,25 +50,61 @@ class MethodPreset:
     """What a method means where the file is silent (algorithms.md 8; paper, Tables 4 and 5).
 
     Attributes:
-        sparse: False forces sparsity 0 and no evolution, whatever the file says.
-        start_share: T0 as a share of t_max; 1 = never.
+        sparsity: `masks` keep part of the weights, `widths` narrows dense networks to as many parameters,
+            `none` forces sparsity 0. Without masks nothing evolves, whatever the file says.
+        soft: soft mellowmax in place of the algorithm's own operator, where that looks at one agent.
+        start_share: T0 as a share of t_max; 1 = never, unless the file asks for returns that need a T0, which
+            then is MAST's (as in Figure 4, where RigL gets hybrid targets).
         online_share: share of a batch drawn from the online buffer.
+        dynamic: RLx2's replay capacity.
     """
 
-    sparse: bool
+    sparsity: Literal["none", "widths", "masks"]
     evolve: bool
-    growth: str
-    operator: str
-    lambda_: float
+    growth: Literal["gradient", "random"]
+    soft: bool
+    returns: Literal["one_step", "n_step", "td_lambda"]
     start_share: float
     online_share: float
+    dynamic: bool
 
 
 METHOD_PRESETS = {
-    #                      sparse evolve growth      operator         lambda T0     online
-    "dense": MethodPreset(False, False, "gradient", "max_double", 0.0, 1.0, 0.0),
-    "mast": MethodPreset(True, True, "gradient", "soft_mellowmax", 0.8, 3 / 8, 12 / 32),
+    #                      sparsity  evolve growth      soft   returns      T0     online   dynamic
+    "dense": MethodPreset("none", False, "gradient", False, "one_step", 1.0, 0.0, False),
+    "tiny": MethodPreset("widths", False, "gradient", False, "one_step", 1.0, 0.0, False),
+    "ss": MethodPreset("masks", False, "gradient", False, "one_step", 1.0, 0.0, False),
+    "set": MethodPreset("masks", True, "random", False, "one_step", 1.0, 0.0, False),
+    "rigl": MethodPreset("masks", True, "gradient", False, "one_step", 1.0, 0.0, False),
+    "rlx2": MethodPreset("masks", True, "gradient", False, "n_step", 0.1, 0.0, True),
+    "mast": MethodPreset("masks", True, "gradient", True, "td_lambda", 3 / 8, 12 / 32, False),
 }
+MASKED = [name for name, preset in METHOD_PRESETS.items() if preset.sparsity == "masks"]
+"""Methods that mask weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmPreset:
+    """What an algorithm means where the file is silent (algorithms.md 3.2, 4.2, 4.4).
+
+    Attributes:
+        operator: its own value operator.
+        soft_operator: the one it has under MAST.
+        lambda_: of TD(lambda).
+        anneal_steps: of epsilon, at the paper's t_max.
+    """
+
+    operator: str = "max_double"
+    soft_operator: str = "soft_mellowmax"
+    lambda_: float = 0.8
+    anneal_steps: int = 50_000
+
+
+ALGORITHM_PRESETS = {
+    "ow_qmix": AlgorithmPreset(lambda_=0.6, anneal_steps=100_000),
+    "res": AlgorithmPreset(operator="joint_softmax", soft_operator="joint_softmax"),
+}
+"""Algorithms that differ from the defaults of `AlgorithmPreset`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +113,63 @@ class _Basis:
 
     t_max: int
     batch_size: int
+    capacity: int
+    returns: str
+    ticket: bool
     preset: MethodPreset
+    algorithm: AlgorithmPreset
+
+    def scaled(self, at_papers_t_max: int) -> int:
+        """A number of steps or episodes, shortened as t_max is."""
+        return round(at_papers_t_max * self.t_max / PAPER_T_MAX)
+
+    @property
+    def start(self) -> int:
+        """T0."""
+        asked_for = self.preset.returns == "one_step" and self.returns != "one_step"
+        preset = METHOD_PRESETS["mast"] if asked_for else self.preset
+        return round(preset.start_share * self.t_max)
+
+    @property
+    def full_capacity(self) -> int:
+        """Offline capacity that follows t_max."""
+        return max(5 * self.batch_size, self.scaled(5000))
 
 
 DERIVED: dict[Path, Callable[[_Basis], Any]] = {
-    ("sparsity",): lambda b: 0.9 if b.preset.sparse else 0.0,
-    ("topology", "evolve"): lambda b: b.preset.evolve,
+    ("sparsity",): lambda b: 0.0 if b.preset.sparsity == "none" else 0.9,
+    ("topology", "evolve"): lambda b: b.preset.evolve and not b.ticket,
     ("topology", "growth"): lambda b: b.preset.growth,
-    ("target", "operator"): lambda b: b.preset.operator,
-    ("target", "lambda"): lambda b: b.preset.lambda_,
-    ("target", "start"): lambda b: round(b.preset.start_share * b.t_max),
-    ("replay", "capacity"): lambda b: max(5 * b.batch_size, round(5000 * b.t_max / PAPER_T_MAX)),
-    ("replay", "online_capacity"): lambda b: max(b.batch_size, round(128 * b.t_max / PAPER_T_MAX)),
+    ("target", "operator"): lambda b: b.algorithm.soft_operator if b.preset.soft else b.algorithm.operator,
+    ("target", "returns"): lambda b: b.preset.returns,
+    ("target", "lambda"): lambda b: b.algorithm.lambda_ if b.returns == "td_lambda" else 0.0,
+    ("target", "start"): lambda b: b.start,
+    ("replay", "capacity"): lambda b: b.full_capacity,
+    ("replay", "online_capacity"): lambda b: max(b.batch_size, b.scaled(128)),
     ("replay", "online_share"): lambda b: round(b.preset.online_share * b.batch_size),
-    ("exploration", "anneal_steps"): lambda b: max(1, round(50_000 * b.t_max / PAPER_T_MAX)),
+    ("replay", "dynamic"): lambda b: b.preset.dynamic,
+    ("replay", "min_capacity"): lambda b: min(b.capacity, max(b.batch_size, b.capacity // 10)),
+    ("replay", "check_interval"): lambda b: max(1, b.scaled(10_000)),
+    ("exploration", "anneal_steps"): lambda b: max(1, b.scaled(b.algorithm.anneal_steps)),
     ("evaluation", "interval"): lambda b: max(1000, b.t_max // 200),
 }
 """Values that follow others when a file leaves them out or says null (algorithms.md 14: quick schedules)."""
 
-_FORCED_WHEN_DENSE: dict[Path, Any] = {("sparsity",): 0.0, ("topology", "evolve"): False}
+_FORCED: dict[str, dict[Path, Any]] = {
+    "none": {("sparsity",): 0.0, ("topology", "evolve"): False},
+    "widths": {("topology", "evolve"): False},
+    "masks": {},
+}
+"""By `MethodPreset.sparsity`: what holds whatever the file says."""
 
 
 def load_config(
-    path: str | FilePath, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    path: str | FilePath,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    *,
+    variant: str | None = None,
+    overlays: Iterable[str | FilePath] = (),
 ) -> ExperimentConfig:
     """Reads, overrides, completes and checks a config file.
 
@@ -103,6 +177,8 @@ def load_config(
         path: YAML file, at most 1 MB, UTF-8.
         overrides: `a.b=value` each, values as in YAML; they win over everything.
         environ: where MAST_EDGE_SET is looked up (`a.b=value;c=value`); the process environment when None.
+        variant: which of the file's variants; None where it has none.
+        overlays: files laid over the result, the last one on top.
 
     Returns:
         The config with every value filled in; `origins` tells where each came from.
@@ -112,18 +188,18 @@ def load_config(
         UsageError: an override is not of the form KEY=VALUE.
         ConfigError: the content is not valid; the message holds file and line, key, rule and nearest key.
     """
-    name = str(path)
-    document = strict_yaml.load(_read(FilePath(path)), name)
-    origins = {at: f"{name}:{line}" for at, line in document.lines.items()}
-    values = {} if document.value is None else document.value
-    if not isinstance(values, dict):
-        raise ConfigError(f"{name}:1: a config must be a mapping of keys to values; got {values!r:.40}.")
-    variable = (os.environ if environ is None else environ).get(ENVIRONMENT_VARIABLE, "")
-    for text in filter(None, (part.strip() for part in variable.split(";"))):
-        _override(values, origins, text, f"{ENVIRONMENT_VARIABLE} {text.split('=')[0]}")
+    name, layers = str(path), read_layers(path, variant, overlays)
+    lines = (os.environ if environ is None else environ).get(ENVIRONMENT_VARIABLE, "")
+    for text in filter(None, (part.strip() for part in lines.split(";"))):
+        layers.override(text, f"{ENVIRONMENT_VARIABLE} {text.split('=')[0]}")
     for text in overrides:
-        _override(values, origins, text, f"--set {text.split('=')[0]}")
-    return resolve(values, origins, name)
+        layers.override(text, f"--set {text.split('=')[0]}")
+    if "env" not in layers.values:
+        raise ConfigError(
+            f"{name}: env must be given; got nothing. Add `env: {{map: ...}}` or `base: FILE`; "
+            f"a file without a map is laid over one that has it: --with {name}"
+        )
+    return resolve(layers.values, layers.origins, name)
 
 
 def resolve(
@@ -143,12 +219,11 @@ def resolve(
     basis = _basis(filled)
     for path, compute in DERIVED.items():
         _fill(filled, where, path, compute(basis), "derived", keep=True)
-    if not basis.preset.sparse:
-        for path, value in _FORCED_WHEN_DENSE.items():
-            _fill(filled, where, path, value, "method dense", keep=False)
+    for path, value in _FORCED[basis.preset.sparsity].items():
+        _fill(filled, where, path, value, f"method {filled.get('method')}", keep=False)
     config = convert(filled, ExperimentConfig, where, source)
-    _check_names(config, where, source)
-    _check_combinations(config, where, source)
+    check(config, MASKED, where, source)
+    config = _with_named_ticket(config, values, where, source)
     config.__dict__["origins_of_values"] = {
         path: where.get(path, "default")
         for path, kind in known_paths(ExperimentConfig).items()
@@ -168,17 +243,18 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
 def config_sha256(config: ExperimentConfig) -> str:
     """Hex digest of all values that decide what is trained, independent of order and of where they came from.
 
-    `env.smac` is left out: time limits and the place of an interpreter do not make another experiment.
+    `env.smac` and `log` are left out: time limits, the place of an interpreter and where metrics go do not
+    make another experiment.
     """
     values = to_dict(config)
-    del values["env"]["smac"]
+    del values["env"]["smac"], values["log"]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_name(config: ExperimentConfig) -> str:
     """`qmix-3m-mast-s90-seed1-<8 hex>`: equal configs have equal names; dense runs have no `s` part."""
-    sparsity = f"-s{100 * config.sparsity:.6g}" if METHOD_PRESETS[config.method].sparse else ""
+    sparsity = f"-s{100 * config.sparsity:.6g}" if METHOD_PRESETS[config.method].sparsity != "none" else ""
     return (
         f"{config.algorithm}-{config.env.map}-{config.method}{sparsity}-seed{config.seed}-"
         f"{config_sha256(config)[:8]}"
@@ -198,58 +274,42 @@ def dump_yaml(config: ExperimentConfig) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema of a config file; derived values are optional there."""
+    """JSON schema of a config file. Nothing is required: a base, or a file laid over, may hold the rest."""
     schema = msgspec.json.schema(ExperimentConfig)
     definitions = schema["$defs"]
     for path in DERIVED:
         owner = "ExperimentConfig" if len(path) == 1 else str(path[0]).title()
-        definition = definitions[owner]
-        entry = definition["properties"].pop(path[-1])
-        definition["properties"][path[-1]] = {
+        entry = definitions[owner]["properties"].pop(path[-1])
+        definitions[owner]["properties"][path[-1]] = {
             "anyOf": [entry, {"type": "null"}],
             "description": "derived when absent",
         }
-        definition["required"] = [name for name in definition.get("required", []) if name != path[-1]]
+    for definition in definitions.values():
+        definition["required"] = []
     top = definitions["ExperimentConfig"]
-    top["required"] = ["env"]
+    base = {"type": "string", "description": "config file that this one builds on, relative to it"}
+    variant = {**top, "title": "Variant", "properties": {**top["properties"], BASE: base}}
+    definitions["Variant"] = {"anyOf": [variant, {"type": "null"}]}
+    variants = {"type": "object", "additionalProperties": {"$ref": "#/$defs/Variant"}, "minProperties": 1}
+    top["properties"] = {**variant["properties"], VARIANTS: variants}
     return schema
 
 
-def _read(path: FilePath) -> bytes:
+def _with_named_ticket(
+    config: ExperimentConfig, values: Mapping[str, Value], origins: Origins, source: str
+) -> ExperimentConfig:
+    """A ticket that names a method becomes the name of the run that these values make with that method."""
+    method, topology = config.topology.ticket, values.get("topology")
+    if method not in MASKED or not isinstance(topology, dict):
+        return config
+    left_out = ("ticket", "ticket_init", "evolve")
+    own = {key: value for key, value in topology.items() if key not in left_out}
     try:
-        with path.open("rb") as file:
-            return file.read(strict_yaml.MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        folder = path.parent
-        present = sorted(str(p) for p in folder.glob("*.yaml")) if folder.is_dir() else []
-        hint = nearest(str(path), present) or (f" There are: {', '.join(present[:8])}." if present else "")
-        raise MissingInput(f"config: file must exist; got '{path}'.{hint}") from error
-    except OSError as error:
-        raise MissingInput(f"config: file must be readable; got '{path}' ({error.strerror}).") from error
-
-
-def _override(values: dict[str, Value], origins: dict[Path, str], text: str, origin: str) -> None:
-    key, equals, raw = text.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(
-            f"{origin}: an override must be KEY=VALUE; got '{text}'. Write e.g. --set optim.lr=1e-3"
-        )
-    path: Path = tuple(key.strip().split("."))
-    known = known_paths(ExperimentConfig)
-    free_form = path[:2] == ("env", "options") and len(path) == 3
-    if path not in known and not free_form:
-        raise unknown_key(path, known, {path: origin}, origin)
-    node: Value = values
-    for part in path[:-1]:
-        if isinstance(node, dict):
-            if node.get(str(part)) is None:
-                node[str(part)] = {}
-            node = node[str(part)]
-    if isinstance(node, dict):
-        node[str(path[-1])] = strict_yaml.load(raw.strip(), origin, numbered=False).value
-    for known_path in [at for at in origins if at[: len(path)] == path]:
-        del origins[known_path]
-    origins[path] = origin
+        run = run_name(resolve({**values, "method": method, "topology": own}, origins, source))
+    except ConfigError as error:
+        rule = "a method with which the rest of this config is valid too, or a finished run"
+        raise reject(("topology", "ticket"), rule, method, origins, source, f"With it: {error}") from error
+    return msgspec.structs.replace(config, topology=msgspec.structs.replace(config.topology, ticket=run))
 
 
 def _copied(values: dict[str, Value]) -> dict[str, Value]:
@@ -263,15 +323,23 @@ def _basis(values: Mapping[str, Value]) -> _Basis:
         good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
         return value if good and isinstance(value, int) else default
 
-    replay = values.get("replay")
-    method = values.get("method")
-    return _Basis(
+    def section(name: str) -> dict[str, Value]:
+        found = values.get(name)
+        return found if isinstance(found, dict) else {}
+
+    method, algorithm = str(values.get("method")), str(values.get("algorithm"))
+    preset = METHOD_PRESETS.get(method, METHOD_PRESETS["mast"])
+    basis = _Basis(
         t_max=positive(values.get("t_max"), PAPER_T_MAX, 400_000_000),
-        batch_size=positive(replay.get("batch_size") if isinstance(replay, dict) else None, 32, 100_000),
-        preset=METHOD_PRESETS.get(method, METHOD_PRESETS["mast"])
-        if isinstance(method, str)
-        else METHOD_PRESETS["mast"],
+        batch_size=positive(section("replay").get("batch_size"), 32, 100_000),
+        capacity=1,
+        returns=str(section("target").get("returns") or preset.returns),
+        ticket=bool(section("topology").get("ticket")),
+        preset=preset,
+        algorithm=ALGORITHM_PRESETS.get(algorithm, AlgorithmPreset()),
     )
+    capacity = positive(section("replay").get("capacity"), basis.full_capacity, 1_000_000)
+    return dataclasses.replace(basis, capacity=capacity)
 
 
 def _fill(
@@ -293,34 +361,6 @@ def _fill(
         return
     node[name] = value
     origins[path] = why
-
-
-def _check_names(config: ExperimentConfig, origins: Origins, source: str) -> None:
-    for path, name, table in (
-        (("algorithm",), config.algorithm, ALGORITHMS),
-        (("method",), config.method, SPARSE_METHODS),
-        (("env", "backend"), config.env.backend, ENVIRONMENTS),
-    ):
-        if name not in table:
-            advice = nearest(name, table).strip()
-            raise reject(path, f"one of {', '.join(table)}", name, origins, source, advice)
-
-
-def _check_combinations(config: ExperimentConfig, origins: Origins, source: str) -> None:
-    replay, exploration = config.replay, config.exploration
-    at_most: tuple[tuple[str, str, float, str, float], ...] = (
-        ("replay", "batch_size", replay.batch_size, "replay.capacity", replay.capacity),
-        ("replay", "online_capacity", replay.online_capacity, "replay.capacity", replay.capacity),
-        ("replay", "online_share", replay.online_share, "replay.batch_size", replay.batch_size),
-        ("replay", "online_share", replay.online_share, "replay.online_capacity", replay.online_capacity),
-        ("exploration", "end", exploration.end, "exploration.start", exploration.start),
-    )
-    for section, key, value, bound_name, bound in at_most:
-        if value > bound:
-            raise reject((section, key), f"at most {bound_name} ({bound})", value, origins, source)
-    if config.env.options.get("heuristic_ai"):
-        path, rule = ("env", "options", "heuristic_ai"), "false where agents learn"
-        raise reject(path, rule, True, origins, source, "The heuristic would play in their place.")
 
 
 _PLAIN = re.compile(r"(?!(?i:y|n|yes|no|on|off)\Z)[A-Za-z_][A-Za-z0-9_./-]*\Z")

@@ -20,7 +20,14 @@ import click
 from mast_edge.errors import EnvironmentUnavailable, MastEdgeError, MissingExtra
 
 INTERRUPTED = 130
-EXTRAS = {"torch": "train", "tensorboardX": "train", "onnx": "export", "onnxruntime": "onnx", "PIL": "view"}
+EXTRAS = {
+    "torch": "train",
+    "tensorboardX": "train",
+    "wandb": "wandb",
+    "onnx": "export",
+    "onnxruntime": "onnx",
+    "PIL": "view",
+}
 """Optional package -> the extra that installs it."""
 
 

@@ -127,10 +127,32 @@ def describe(kind: types.Type) -> str:
         noun = "an integer" if isinstance(kind, types.IntType) else "a number"
         return " ".join([noun, *_bounds(kind)])
     if isinstance(kind, types.StrType):
-        return "text" if kind.pattern is None else "text of letters, digits, '_' and '-'"
+        longest = "" if kind.max_length is None else f" of at most {kind.max_length} characters"
+        return f"text{longest}" if kind.pattern is None else "text of letters, digits, '_' and '-'"
     if isinstance(kind, types.UnionType):
-        return "true, false, a number or text"
+        mapping = [part for part in kind.types if isinstance(part, types.DictType)]
+        if not mapping:
+            return "true, false, a number or text"
+        return ", or ".join(describe(part) for part in kind.types)
+    if (item := _item(kind)) is not None:
+        return f"{'a mapping' if isinstance(kind, types.DictType) else 'a list'}, each entry {describe(item)}"
     return "a mapping of keys to values"
+
+
+def _item(kind: types.Type) -> types.Type | None:
+    """Type of the entries of a list or free-form mapping, or of the one in a union; None for others."""
+    if isinstance(kind, types.UnionType):
+        return next(filter(None, map(_item, kind.types)), None)
+    if isinstance(kind, types.DictType):
+        return _bare(kind.value_type)
+    return _bare(kind.item_type) if isinstance(kind, types.VarTupleType | types.ListType) else None
+
+
+def _fits(kind: types.Type, value: object) -> bool:
+    """Whether an entry of a free-form mapping is what it may be: one of some words, or any scalar."""
+    if isinstance(kind, types.LiteralType):
+        return value in kind.values
+    return isinstance(value, bool | int | float | str)
 
 
 def _bounds(kind: types.IntType | types.FloatType) -> list[str]:
@@ -154,10 +176,10 @@ def _origin(path: Path, origins: Origins, source: str) -> str:
 def _explain(message: str, values: Value, schema: type[object], origins: Origins, source: str) -> str:
     found = _AT.search(message)
     text = message[: found.start()] if found else message
-    place, in_entry, _ = (found["path"] if found else "").partition("[...]")
+    place, in_entry, rest = (found["path"] if found else "").partition("[")
     path: Path = tuple(part for part in place.split(".") if part)
     if in_entry:
-        return _explain_entry(path, values, origins, source)
+        return _explain_entry(path, rest.partition("]")[0], values, schema, origins, source)
     known = known_paths(schema)
     named = _FIELD.search(text)
     if named is None:
@@ -174,14 +196,18 @@ def _example(path: Path) -> str:
     return ": {".join(map(str, path)) + ": ..." + "}" * (len(path) - 1)
 
 
-def _explain_entry(path: Path, values: Value, origins: Origins, source: str) -> str:
-    """A free-form mapping holds something that is neither true, false, a number nor text."""
-    entries = _at(values, path)
-    bad = next(
-        (key for key, value in entries.items() if value is None or isinstance(value, dict | list)),
-        "?",
-    )
-    return str(reject((*path, bad), "true, false, a number or text", entries.get(bad), origins, source))
+def _explain_entry(
+    path: Path, index: str, values: Value, schema: type[object], origins: Origins, source: str
+) -> str:
+    """An entry of a list (at `index`) or of a free-form mapping (`...`: whichever does not fit) is wrong."""
+    entries, kind = _at(values, path), _item(known_paths(schema)[path])
+    if kind is None:
+        raise TypeError(f"{dotted(path)} has no entries")
+    if index.isdigit():
+        bad: str | int = int(index)
+    else:
+        bad = next(key for key, value in entries.items() if not _fits(kind, value))
+    return str(reject((*path, bad), describe(kind), entries[bad], origins, source))
 
 
 def _at(values: Any, path: Path) -> Any:

@@ -11,8 +11,22 @@ from typing import Any
 
 from mast_edge.errors import ConfigError, MastEdgeError
 
-ALGORITHMS = {"qmix": "mast_edge.train.algos.qmix:Qmix"}
-SPARSE_METHODS = {"dense": "mast_edge.train.sparse.dense:Dense", "mast": "mast_edge.train.sparse.mast:Mast"}
+ALGORITHMS = {
+    "qmix": "mast_edge.train.algos.qmix:Qmix",
+    "ow_qmix": "mast_edge.train.algos.ow_qmix:OwQmix",
+    "res": "mast_edge.train.algos.res:Res",
+    "vdn": "mast_edge.train.algos.vdn:Vdn",
+}
+SPARSE_METHODS = {
+    "dense": "mast_edge.train.sparse.dense:Dense",
+    "tiny": "mast_edge.train.sparse.dense:Dense",
+    "ss": "mast_edge.train.sparse.masked:Masked",
+    "set": "mast_edge.train.sparse.masked:Masked",
+    "rigl": "mast_edge.train.sparse.masked:Masked",
+    "rlx2": "mast_edge.train.sparse.masked:Masked",
+    "mast": "mast_edge.train.sparse.masked:Masked",
+}
+"""What a method means beyond its masks is its row of `config.METHOD_PRESETS`."""
 EXPORT_FORMATS = {
     "csr": "mast_edge.export.to_csr:export_csr",
     "onnx": "mast_edge.export.to_onnx:export_onnx",

@@ -69,3 +69,15 @@ def mixer_shapes(
         "V.0": (embed_dim, state_dim),
         "V.2": (1, embed_dim),
     }
+
+
+def central_mixer_shapes(n_agents: int, state_dim: int, central_dim: int) -> dict[str, tuple[int, int]]:
+    """OW-QMIX's unrestricted mixer, name -> (out, in) (algorithms.md 2.3)."""
+    return {
+        "net.0": (central_dim, state_dim + n_agents),
+        "net.2": (central_dim, central_dim),
+        "net.4": (central_dim, central_dim),
+        "net.6": (1, central_dim),
+        "V.0": (central_dim, state_dim),
+        "V.2": (1, central_dim),
+    }

@@ -1,4 +1,4 @@
-"""Rule R against the two tables of accounting.md section 4, the paper's Table 1 and algorithms.md 7.2."""
+"""Rule R against the two tables of accounting.md section 4 and the paper's Table 1; what training keeps."""
 
 import io
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mast_edge import accounting
+from mast_edge import accounting, registry
 from mast_edge.accounting import Model, Setting, account, account_tables
+from mast_edge.config_fields import Network
 from mast_edge.errors import ConfigError
-from mast_edge.spec import AgentSpec
-from mast_edge.topology import erdos_renyi_densities, layer_nnz
+from mast_edge.spec import AgentSpec, EnvSpec
 
 PAPER = json.loads((Path(__file__).parent / "data" / "table1.json").read_text())
 DIMS = {  # map: (N, A, O, S), accounting.md section 2
@@ -111,77 +111,101 @@ def test_worked_example():
     )
 
 
-AGENT = ("fc1", "gru_ih", "gru_hh", "fc2")
-MIXER = ("hyper_w_1.0", "hyper_w_1.2", "hyper_w_final.0", "hyper_w_final.2", "hyper_b_1", "V.0", "V.2")
-CMIXER = ("net.0", "net.2", "net.4", "net.6", "V.0", "V.2")
+def test_every_registered_algorithm_can_be_accounted():
+    assert set(accounting.ALGORITHMS) == set(registry.ALGORITHMS)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.95])
+def test_vdn_has_an_agent_only(sparsity):
+    """3m: two copies of 28297 parameters, 4 N forward passes of 55415 FLOPs (accounting.md section 4)."""
+    vdn, qmix = model("vdn", "3m"), model("qmix", "3m")
+    assert list(vdn.networks()) == ["agent"]
+    if sparsity == 0.0:
+        assert accounting.total_size(vdn, 0.0) == 2 * 28297
+        assert accounting.train_flops(vdn, 0.0) == 4 * 3 * 55415
+    counts = accounting.absolutes(vdn, sparsity)
+    assert counts["mixer_params"] == 0
+    for key in ("agent_params", "test_flops"):
+        assert counts[key] == accounting.absolutes(qmix, sparsity)[key]
+    assert counts["total_size"] == 2 * counts["agent_params"]
+    assert counts["train_flops"] == 12 * counts["test_flops"]
+
+
+def test_a_model_of_an_environment_has_the_configs_widths():
+    env = EnvSpec("3m", "skirmish", n_agents=3, n_actions=9, obs_dim=30, state_dim=48, episode_limit=60)
+    widths = Network(hidden_dim=13, mixer_embed_dim=3, hypernet_dim=8, central_dim=68)
+    made = Model.of("ow_qmix", env, widths)
+    assert made == Model("ow_qmix", AgentSpec(30, 9, 3, 13), 48, 3, 8, 68)
+    assert made.networks()["cmixer"]["net.0"] == (68, 51)
+    assert made.networks()["mixer"]["hyper_w_1.2"] == (9, 8)
 
 
 @pytest.mark.parametrize(
-    ("sparsity", "map_name", "network", "nnz", "total", "density"),
+    ("pattern", "agent", "names"),
     [
-        (0.95, "3m", "agent", (214, 516, 516, 148), 1394, 0.0501),
-        (0.95, "3m", "mixer", (147, 210, 147, 126, 105, 105, 32), 872, 0.0500),
-        (0.95, "2s3z", "agent", (337, 539, 539, 158), 1573, 0.0501),
-        (0.95, "2s3z", "mixer", (322, 392, 322, 168, 266, 266, 32), 1768, 0.0500),
-        (0.90, "3m", "agent", (428, 1032, 1032, 295), 2787, 0.1001),
-        (0.90, "3m", "mixer", (300, 428, 300, 257, 214, 214, 32), 1745, 0.1001),
-        (0.90, "3m", "cmixer", (2851, 4754, 4754, 256, 2823, 256), 15694, 0.1000),
-        (0.90, "2s3z", "agent", (674, 1077, 1077, 316), 3144, 0.1001),
-        (0.90, "2s3z", "mixer", (650, 792, 650, 340, 537, 537, 32), 3538, 0.1001),
-        (0.90, "2s3z", "cmixer", (4048, 5439, 5439, 256, 3995, 256), 19433, 0.1000),
-        (0.90, "3s5z", "agent", (934, 1117, 1117, 341), 3509, 0.1001),
-        (0.90, "3s5z", "mixer", (1134, 1296, 1134, 389, 1005, 1005, 32), 5995, 0.1000),
-        (0.90, "3s5z", "cmixer", (5809, 6196, 6196, 256, 5712, 256), 24425, 0.1000),
-        (0.90, "2c_vs_64zg", "agent", (2307, 1262, 1262, 661), 5492, 0.1000),
-        (0.90, "2c_vs_64zg", "mixer", (1628, 514, 1628, 385, 1500, 1500, 32), 7187, 0.1000),
-        (0.90, "2c_vs_64zg", "cmixer", (8157, 6961, 6961, 256, 8130, 256), 30721, 0.1000),
-        (0.85, "3s5z", "agent", (1401, 1676, 1676, 511), 5264, 0.1501),
-        (0.85, "3s5z", "mixer", (1705, 1948, 1705, 585, 1510, 1510, 32), 8995, 0.1501),
-        (0.85, "2c_vs_64zg", "agent", (3461, 1893, 1893, 991), 8238, 0.1500),
-        (0.85, "2c_vs_64zg", "mixer", (2446, 771, 2446, 579, 2253, 2253, 32), 10780, 0.1501),
+        ("element", (934, 1117, 1117, 341), ("element",) * 4),
+        ("4x1", (936, 1120, 1120, 342), ("4x1",) * 4),
+        ("8x1", (936, 1120, 1120, 350), ("8x1",) * 4),
+        ({"gru_ih": "8x1", "fc2": "4x1"}, (934, 1120, 1117, 342), ("element", "8x1", "element", "4x1")),
     ],
 )
-def test_kept_weights(sparsity, map_name, network, nnz, total, density):
-    m = model("ow_qmix", map_name)
-    rows = [r for r in accounting.realised_layers(m, sparsity) if r["network"] == network]
-    names = {"agent": AGENT, "mixer": MIXER, "cmixer": CMIXER}[network]
-    assert tuple(r["name"] for r in rows) == names
-    assert tuple(r["nnz"] for r in rows) == nnz
-    assert sum(nnz) == total
-    whole = sum(r["shape"][0] * r["shape"][1] for r in rows)
-    assert f"{total / whole:.4f}" == f"{density:.4f}"
-    assert all((r["pattern"] == "dense") == (r["density"] == 1.0) for r in rows)
-
-
-def test_erdos_renyi_densities_of_the_3s5z_agent():
-    shapes = model("qmix", "3s5z").networks()["agent"]
-    density = erdos_renyi_densities(shapes, 0.9)
-    expected = {
-        "fc1": (0.09724046434494193, 933.5084577114426, 934),
-        "gru_ih": (0.09087893864013263, 1116.7203980099498, 1117),
-        "gru_hh": (0.09087893864013263, 1116.7203980099498, 1117),
-        "fc2": (0.37974413646055427, 340.2507462686566, 341),
-    }
-    for name, (d, kept, nnz) in expected.items():
-        assert density[name] == pytest.approx(d, rel=1e-12)
-        assert density[name] * shapes[name][0] * shapes[name][1] == pytest.approx(kept, rel=1e-12)
-        assert layer_nnz(shapes[name], density[name]) == nnz
-
-
-def test_a_saturated_layer_becomes_dense_and_the_rest_pays_for_it():
-    density = erdos_renyi_densities(model("qmix", "3m").networks()["mixer"], 0.95)
-    assert density == pytest.approx(
-        {
-            "hyper_w_1.0": 0.0478515625,
-            "hyper_w_1.2": 0.0341796875,
-            "hyper_w_final.0": 0.0478515625,
-            "hyper_w_final.2": 0.0615234375,
-            "hyper_b_1": 0.068359375,
-            "V.0": 0.068359375,
-            "V.2": 1.0,
-        },
-        rel=1e-12,
+def test_kept_weights_follow_the_pattern(pattern, agent, names):
+    """3s5z at 90 %: algorithms.md 7.2 for single weights and 7.4 for blocks, which are the agent's alone."""
+    rows = accounting.realised_layers(model("ow_qmix", "3s5z"), 0.9, pattern)
+    kept = {(row["network"], row["name"]): row["nnz"] for row in rows}
+    assert [name for network, name in kept if network == "agent"] == ["fc1", "gru_ih", "gru_hh", "fc2"]
+    assert tuple(n for (network, _), n in kept.items() if network == "agent") == agent
+    assert tuple(n for (network, _), n in kept.items() if network == "cagent") == (934, 1117, 1117, 341)
+    assert tuple(n for (network, _), n in kept.items() if network == "mixer") == (
+        *(1134, 1296, 1134, 389, 1005, 1005, 32),
     )
+    assert tuple(row["pattern"] for row in rows if row["network"] == "agent") == names
+    assert all((row["pattern"] == "dense") == (row["density"] == 1.0) for row in rows)
+    assert [row["name"] for row in rows if row["pattern"] == "dense"] == ["V.2", "net.6", "V.2"]
+    assert all(row["density"] == row["nnz"] / (row["shape"][0] * row["shape"][1]) for row in rows)
+
+
+def test_a_layer_lower_than_a_block_is_listed_as_element():
+    flat = Model("vdn", AgentSpec(60, 5, 3, 6), 48)  # gates of six rows, five actions
+    patterns = {row["name"]: row["pattern"] for row in accounting.realised_layers(flat, 0.9, "8x1")}
+    assert patterns == {"fc1": "element", "gru_ih": "element", "gru_hh": "element", "fc2": "element"}
+    mixed = {row["name"]: row["pattern"] for row in accounting.realised_layers(flat, 0.9, "4x1")}
+    assert mixed == {"fc1": "4x1", "gru_ih": "4x1", "gru_hh": "4x1", "fc2": "4x1"}
+
+
+def test_blocks_leave_the_three_ratios_alone():
+    rows = account(
+        *(Setting("x", "3s5z", "mast", 0.9, model("qmix", "3s5z"), pattern=p) for p in ("element", "8x1"))
+    )["rows"]
+    assert rows[0]["layers"] != rows[1]["layers"]
+    assert {k: v for k, v in rows[0].items() if k != "layers"} == {
+        k: v for k, v in rows[1].items() if k != "layers"
+    }
+
+
+def test_tiny_is_a_dense_narrow_network_over_the_full_one():
+    """3m at 95 %: H 13, E 3, E_h 8 (algorithms.md 8.1), counted by hand.
+
+    Agent: 546 + 507 + 507 + 117 weights, 100 biases; 83*13 + 39*51 + 25*9 = 3293 FLOPs. Mixer: 1155 weights,
+    35 biases; 95*8 + 15*9 + 95*8 + 15*3 + 95*3 + 95*3 + 5 = 2275 FLOPs, and 5*3 + 5 = 20 to mix.
+    """
+    narrow = Model("qmix", AgentSpec(30, 9, 3, 13), 48, 3, 8)
+    row = account(Setting("t", "3m", "tiny", 0.95, model("qmix", "3m"), narrow))["rows"][0]
+    assert row["sparse"] == {
+        "agent_params": 1777,
+        "mixer_params": 1190,
+        "total_size": 2 * (1777 + 1190),
+        "train_flops": 4 * (3 * 3293 + 2295),
+        "test_flops": 3293,
+    }
+    assert row["dense"] == accounting.absolutes(model("qmix", "3m"), 0.0)
+    assert row["total_size_ratio"] == 5934 / 92116
+    assert row["train_flops_ratio"] == 48696 / 804108
+    assert row["test_flops_ratio"] == 3293 / 55415
+    assert (row["method"], row["sparsity"]) == ("tiny", 0.95)
+    assert {layer["pattern"] for layer in row["layers"]} == {"dense"}
+    assert row["layers"][0]["shape"] == [13, 42]
+    assert sum(layer["nnz"] for layer in row["layers"]) == 1677 + 1155
 
 
 def test_account_has_the_fields_of_the_contract():
@@ -216,10 +240,60 @@ def test_the_table_shows_totals_and_layers():
     for table in account_tables(account(setting)):
         console.print(table)
     text = out.getvalue()
-    for shown in ("92,116", "0.0660", "0.0510", "0.0500", "gru_hh", "516", "not a speed-up"):
+    for shown in ("92,116", "0.0660", "0.0510", "0.0500", "gru_hh", "516", "not a speed-up", "95% zeros"):
         assert shown in text
+    assert "as many parameters" not in text
+
+
+def test_the_table_says_what_tiny_is_matched_to_and_names_patterns():
+    out = io.StringIO()
+    console = Console(file=out, width=120)
+    qmix = model("qmix", "3m")
+    tiny = Setting("t", "3m", "tiny", 0.95, qmix, Model("qmix", AgentSpec(30, 9, 3, 13), 48, 3, 8))
+    for table in account_tables(account(tiny, Setting("b", "3m", "mast", 0.95, qmix, pattern="4x1"))):
+        console.print(table)
+    text = " ".join(out.getvalue().split())
+    assert "t: qmix tiny on 3m, as many parameters as with 95% zeros" in text
+    assert "b: qmix mast on 3m, 95% zeros" in text
+    assert "│ fc1 │ dense │ 13 x 42 │ 546 │ 1.0000 │" in text
+    assert "│ fc1 │ 4x1 │ 64 x 42 │ 216 │ 0.0804 │" in text  # 54 of 672 blocks
+
+
+CONFIG = str(Path(__file__).parents[1] / "configs" / "qmix_3m.yaml")
+
+
+def test_the_command_counts_tiny_of_every_algorithm(call):
+    """3m at 95 %: H 13. A cmixer has 2 E_c^2 + 105 E_c + 2 parameters, 8777 at 45 and 9064 at 46.
+
+    It may have some 8875: five in a hundred of 156928 weights, each layer rounded up, and 1026 biases.
+    """
+    for algorithm in registry.ALGORITHMS:
+        answer = call("account", CONFIG, "--set", f"algorithm={algorithm}", "--set", "method=tiny", "--json")
+        row = answer.json["rows"][0]
+        shapes = {f"{at['network']}.{at['name']}": at["shape"] for at in row["layers"]}
+        assert (row["algorithm"], row["method"], shapes["agent.fc1"]) == (algorithm, "tiny", [13, 42])
+        assert shapes.get("mixer.V.0") == (None if algorithm == "vdn" else [3, 48])
+        assert shapes.get("cmixer.net.2") == ([45, 45] if algorithm == "ow_qmix" else None)
+        assert row["dense"]["agent_params"] == 28297
+
+
+def test_the_command_counts_the_configs_widths_and_pattern(call):
+    sets = ("algorithm=ow_qmix", "network.central_dim=100", "topology.pattern={agent: 8x1, fc1: element}")
+    row = call("account", CONFIG, *(word for s in sets for word in ("--set", s)), "--json").json["rows"][0]
+    layers = {(at["network"], at["name"]): at for at in row["layers"]}
+    assert layers["cmixer", "net.2"]["shape"] == [100, 100]
+    assert [layers["agent", n]["pattern"] for n in ("fc1", "gru_ih", "fc2")] == ["element", "8x1", "8x1"]
+    assert layers["cagent", "gru_ih"]["pattern"] == "element"
+
+
+def test_a_ratio_over_no_mixer_is_a_dash(call):
+    answer = call("account", CONFIG, "--set", "algorithm=vdn")
+    assert answer.code == 0
+    assert "mixer, parameters │ 0 │ 0 │ - │" in " ".join(answer.out.split())
 
 
 def test_an_unknown_algorithm_is_a_config_error():
-    with pytest.raises(ConfigError, match=r"one of qmix, ow_qmix, res; got 'qmx'\. Did you mean 'qmix'\?"):
+    with pytest.raises(
+        ConfigError, match=r"one of qmix, ow_qmix, res, vdn; got 'qmx'\. Did you mean 'qmix'\?"
+    ):
         model("qmx", "3m")

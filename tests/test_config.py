@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mast_edge.config import (
+    ALGORITHM_PRESETS,
     METHOD_PRESETS,
     config_sha256,
     dump_yaml,
@@ -16,10 +17,8 @@ from mast_edge.config import (
     to_dict,
 )
 from mast_edge.errors import ConfigError, MissingInput, UsageError
-from mast_edge.registry import SPARSE_METHODS
+from mast_edge.registry import ALGORITHMS, SPARSE_METHODS
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 TASK = "env:\n  map: 3m\n"
 SMAC_GAMES = {
     **{"python": "", "launch_timeout": 120.0, "step_timeout": 30.0},
@@ -45,29 +44,100 @@ def test_defaults_are_the_papers() -> None:
         "sparsity": 0.9,
         "timeout_is_terminal": True,
         "env": {"map": "3m", "backend": "skirmish", "profile": "liberty", "options": {}, "smac": SMAC_GAMES},
-        "network": {"hidden_dim": 64, "mixer_embed_dim": 32, "hypernet_dim": 64},
+        "network": {"hidden_dim": 64, "mixer_embed_dim": 32, "hypernet_dim": 64, "central_dim": 256},
         "topology": {
             "evolve": True,
             "growth": "gradient",
             "interval": 200,
             "drop_fraction": 0.5,
             "init_rescale": False,
+            "pattern": "element",
+            "ticket": "",
+            "ticket_init": "fresh",
+            "snapshots": (0.0, 0.25, 0.5, 1.0),
         },
         "target": {
             "operator": "soft_mellowmax",
             "alpha": 1.0,
             "omega": 10.0,
+            "beta": 5.0,
+            "mask_unavailable": True,
+            "returns": "td_lambda",
             "lambda": 0.8,
+            "n_step": 3,
             "start": 750_000,
             "update_interval": 200,
         },
-        "replay": {"capacity": 5000, "online_capacity": 128, "batch_size": 32, "online_share": 12},
+        "replay": {
+            "capacity": 5000,
+            "max_steps": 0,
+            "online_capacity": 128,
+            "batch_size": 32,
+            "online_share": 12,
+            "dynamic": False,
+            "min_capacity": 500,
+            "policy_distance": 0.2,
+            "check_interval": 10_000,
+            "check_episodes": 256,
+            "discard": 0.1,
+        },
         "optim": {"lr": 5e-4, "alpha": 0.99, "eps": 1e-5, "clip_norm": 10.0},
         "exploration": {"start": 1.0, "end": 0.05, "anneal_steps": 50_000},
         "rollout": {"n_envs": 1, "updates_per_episode": 1},
         "evaluation": {"interval": 10_000, "episodes": 32},
         "checkpoint": {"interval_seconds": 60.0, "keep": 3},
+        "ow_qmix": {"alpha": 0.1},
+        "res": {"penalty": 0.05},
+        "log": {"tensorboard": True, "wandb": ""},
     }
+
+
+ALGORITHM = {
+    #           baseline operator  MAST's operator  lambda  epsilon
+    "qmix": ("max_double", "soft_mellowmax", 0.8, 50_000),
+    "ow_qmix": ("max_double", "soft_mellowmax", 0.6, 100_000),
+    "res": ("joint_softmax", "joint_softmax", 0.8, 50_000),
+    "vdn": ("max_double", "soft_mellowmax", 0.8, 50_000),
+}
+"""The paper's Table 5 and algorithms.md 3.2, 4.2, 4.4; VDN is not in the paper and has QMIX's values."""
+METHOD = {
+    #        sparsity  evolve growth   returns       T0         online dynamic
+    "dense": (0.0, False, None, "one_step", 2_000_000, 0, False),
+    "tiny": (0.9, False, None, "one_step", 2_000_000, 0, False),
+    "ss": (0.9, False, None, "one_step", 2_000_000, 0, False),
+    "set": (0.9, True, "random", "one_step", 2_000_000, 0, False),
+    "rigl": (0.9, True, "gradient", "one_step", 2_000_000, 0, False),
+    "rlx2": (0.9, True, "gradient", "n_step", 200_000, 0, True),
+    "mast": (0.9, True, "gradient", "td_lambda", 750_000, 12, False),
+}
+"""algorithms.md 8 and 8.2, the paper's Table 5; growth matters only where something evolves."""
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+@pytest.mark.parametrize("method", METHOD)
+def test_what_a_method_means_for_an_algorithm(algorithm: str, method: str) -> None:
+    own_operator, mast_operator, lambda_, anneal_steps = ALGORITHM[algorithm]
+    sparsity, evolve, growth, returns, start, online, dynamic = METHOD[method]
+    cfg = resolve({"env": {"map": "3s5z"}, "algorithm": algorithm, "method": method})
+    assert (cfg.sparsity, cfg.topology.evolve) == (sparsity, evolve)
+    assert growth is None or cfg.topology.growth == growth
+    assert cfg.target.operator == (mast_operator if method == "mast" else own_operator)
+    assert (cfg.target.returns, cfg.target.start, cfg.target.n_step) == (returns, start, 3)
+    assert cfg.target.lambda_ == (lambda_ if method == "mast" else 0.0)
+    assert (cfg.replay.online_share, cfg.replay.dynamic) == (online, dynamic)
+    assert (cfg.replay.capacity, cfg.replay.min_capacity, cfg.replay.check_interval) == (5000, 500, 10_000)
+    assert cfg.exploration.anneal_steps == anneal_steps
+
+
+def test_returns_that_a_file_asks_for_bring_their_lambda_and_t0() -> None:
+    """As Figure 4 and the control need them: RigL or dense with MAST's returns, and schedules that scale."""
+    quarter = {"env": {"map": "3m"}, "method": "rigl", "t_max": 500_000}
+    hybrid = resolve({**quarter, "target": {"returns": "td_lambda"}}).target
+    assert (hybrid.lambda_, hybrid.start) == (0.8, 187_500)
+    assert resolve({**quarter, "target": {"returns": "n_step"}}).target.start == 187_500
+    assert resolve({**quarter, "target": {"returns": "td_lambda", "start": 0}}).target.start == 0
+    rlx2 = resolve({**quarter, "method": "rlx2", "target": {"returns": "td_lambda"}}).target
+    assert (rlx2.lambda_, rlx2.start) == (0.8, 50_000)
 
 
 def test_every_schedule_follows_t_max() -> None:
@@ -76,10 +146,13 @@ def test_every_schedule_follows_t_max() -> None:
     assert cfg.target.start == 112_500
     assert cfg.replay.capacity == 750
     assert cfg.replay.online_capacity == 32
+    assert (cfg.replay.min_capacity, cfg.replay.check_interval) == (75, 1500)
     assert cfg.evaluation.interval == 1500
     tiny = resolve({"env": {"map": "3m"}, "t_max": 10, "replay": {"batch_size": 8}})
     assert (tiny.replay.capacity, tiny.replay.online_capacity, tiny.replay.online_share) == (40, 8, 3)
     assert (tiny.exploration.anneal_steps, tiny.evaluation.interval) == (1, 1000)
+    assert (tiny.replay.min_capacity, tiny.replay.check_interval) == (8, 1)
+    assert resolve({"env": {"map": "3m"}, "replay": {"capacity": 1000}}).replay.min_capacity == 100
 
 
 def test_dense_means_no_masks_one_step_targets_and_one_buffer() -> None:
@@ -101,7 +174,60 @@ def test_parts_of_a_method_can_be_switched_one_by_one() -> None:
 
 
 def test_every_registered_method_has_a_preset() -> None:
-    assert set(METHOD_PRESETS) == set(SPARSE_METHODS)
+    assert set(METHOD_PRESETS) == set(SPARSE_METHODS) == set(METHOD)
+    assert set(ALGORITHM_PRESETS) < set(ALGORITHMS) == set(ALGORITHM)
+
+
+def test_a_ticket_named_after_a_method_is_the_run_that_these_values_make_with_it() -> None:
+    common = {"env": {"map": "3m"}, "seed": 3}
+    evolving = {"topology": {"pattern": "8x1"}, "optim": {"lr": 1e-3}}
+    for method in ("mast", "rigl", "ss"):
+        source = resolve({**common, **evolving, "method": method})
+        ticket = {"pattern": "8x1", "ticket": method, "ticket_init": "original"}
+        cfg = resolve({**common, **evolving, "topology": ticket})
+        assert cfg.topology.ticket == run_name(source)
+        assert (cfg.method, cfg.topology.evolve, cfg.topology.ticket_init) == ("mast", False, "original")
+        assert run_name(cfg) != run_name(source)
+        thawed = resolve({**common, **evolving, "topology": {**ticket, "evolve": True}})
+        assert (thawed.topology.ticket, thawed.topology.evolve) == (run_name(source), True)
+    for name in ("random", "qmix-3m-mast-s90-seed1-01234567", "runs/mine"):
+        assert resolve({**common, "topology": {"ticket": name}}).topology.ticket == name
+
+
+def test_a_ticket_survives_its_own_dump(tmp_path: Path, file: Path) -> None:
+    cfg = load_config(file, ["topology.ticket=rigl"], {})
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_yaml(cfg))
+    assert load_config(again, environ={}) == cfg
+    assert cfg.origins["topology", "ticket"] == "--set topology.ticket"
+
+
+def test_a_ticket_whose_own_run_could_not_be_says_why(file: Path) -> None:
+    file.write_text(TASK + "target: {lambda: 0.5}\ntopology:\n  ticket: rigl\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environ={})
+    message = str(caught.value)
+    assert message.startswith(f"{file}:5: topology.ticket must be a method with which")
+    assert f"With it: {file}:3: target.lambda must be 0 where target.returns is one_step; got 0.5." in message
+
+
+def test_patterns_by_word_and_by_name(file: Path) -> None:
+    def pattern(*overrides: str) -> object:
+        return load_config(file, overrides, {}).topology.pattern
+
+    assert pattern("topology.pattern=8x1") == "8x1"
+    assert pattern("topology.pattern.fc1=element") == {"fc1": "element"}
+    assert pattern("topology.pattern.mixer.V.0=4x1") == {"mixer.V.0": "4x1"}
+    assert pattern("topology.pattern={cmixer.net.6: 8x1, agent: 4x1}") == {
+        "cmixer.net.6": "8x1",
+        "agent": "4x1",
+    }
+    # One word is the agent's, so a layer laid over it leaves the rest of the agent as it is.
+    assert pattern("topology.pattern=8x1", "topology.pattern.fc1=element") == {
+        "agent": "8x1",
+        "fc1": "element",
+    }
+    assert pattern("topology.pattern.fc1=element", "topology.pattern=8x1") == "8x1"
 
 
 def test_set_wins_over_environment_wins_over_file(file: Path) -> None:
@@ -125,6 +251,8 @@ def test_overrides_can_set_sections_options_and_null(file: Path) -> None:
     cfg = load_config(file, ["env.options.step_mul=4", "optim={lr: 2e-4, eps: 1e-6}", "target.start=5"], {})
     assert cfg.env.options == {"step_mul": 4}
     assert (cfg.optim.lr, cfg.optim.eps) == (2e-4, 1e-6)
+    assert cfg.origins["optim", "lr"] == "--set optim"
+    assert cfg.origins["optim", "clip_norm"] == "default"
     assert load_config(file, ["target.start=5", "target.start=null"], {}).target.start == 750_000
 
 
@@ -135,7 +263,11 @@ def test_a_dump_loads_again_as_the_same_config(tmp_path: Path, file: Path) -> No
         "env.options.c='0123'",
         "env.options.d=1.5",
     ]
-    for path, overrides in [(file, nasty), *((path, []) for path in SHIPPED)]:
+    for path, overrides in [
+        (file, nasty),
+        (file, ["topology.pattern={agent: 8x1, mixer.V.0: 4x1}"]),
+        (file, []),
+    ]:
         cfg = load_config(path, overrides, {})
         again = tmp_path / "again.yaml"
         again.write_text(dump_yaml(cfg), encoding="utf-8")
@@ -155,6 +287,7 @@ def test_the_hash_depends_on_values_only(file: Path) -> None:
     # Where an interpreter lies and how long one waits for a game makes no other experiment.
     assert config_sha256(load_config(file, ["env.smac.step_timeout=5"], {})) == base
     assert load_config(file, ["env.smac.step_timeout=5"], {}).env.smac.step_timeout == 5.0
+    assert config_sha256(load_config(file, ["log={tensorboard: false, wandb: mine}"], {})) == base
     assert config_sha256(load_config(file, ["target.start=750_001"], {})) != base
 
 
@@ -167,20 +300,6 @@ def test_run_names(file: Path) -> None:
     ):
         cfg = load_config(file, overrides, {})
         assert run_name(cfg) == start + config_sha256(cfg)[:8]
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_configs_are_valid(path: Path) -> None:
-    cfg = load_config(path, environ={})
-    assert path.stem.removesuffix("_quick") == f"qmix_{cfg.env.map}"
-    assert cfg.t_max == (300_000 if path.stem.endswith("_quick") else 2_000_000)
-
-
-def test_shipped_configs() -> None:
-    names = ["qmix_3m", "qmix_3m_quick", "qmix_3s5z", "qmix_5m_vs_6m", "qmix_8m"]
-    assert [path.stem for path in SHIPPED] == names
-    assert load_config(CONFIGS / "qmix_3m.yaml", environ={}).sparsity == 0.95
-    assert load_config(CONFIGS / "qmix_3s5z.yaml", environ={}).sparsity == 0.9
 
 
 MISTAKES = [
@@ -204,12 +323,22 @@ MISTAKES = [
     ("timeout_is_terminal: yes", 3, "timeout_is_terminal must be true or false; got 'yes'", ""),
     ("optim: 3", 3, "optim must be a mapping of keys to values; got 3", ""),
     ("optim: [1]", 3, "optim must be a mapping of keys to values; got a list", ""),
-    ("method: mats", 3, "method must be one of dense, mast; got 'mats'.", "Did you mean 'mast'?"),
-    ("algorithm: vdn", 3, "algorithm must be one of qmix; got 'vdn'", ""),
+    (
+        "method: mats",
+        3,
+        "method must be one of dense, tiny, ss, set, rigl, rlx2, mast; got 'mats'.",
+        "Did you mean 'mast'?",
+    ),
+    (
+        "algorithm: wqmix",
+        3,
+        "algorithm must be one of qmix, ow_qmix, res, vdn; got 'wqmix'",
+        "mean 'ow_qmix'",
+    ),
     (
         "target:\n  operator: mean",
         4,
-        "target.operator must be one of max, max_double, soft_mellowmax; got 'mean'",
+        "target.operator must be one of joint_softmax, max, max_double, mellowmax, soft_mellowmax, softmax; got",
         "",
     ),
     ("target: {lambda: 1.5}", 3, "target.lambda must be a number >= 0 and <= 1; got 1.5", ""),
@@ -245,6 +374,94 @@ MISTAKES = [
         "env.options.heuristic_ai must be false where agents learn; got true.",
         "The heuristic would play in their place.",
     ),
+    (
+        "method: rigl\ntarget: {lambda: 0.8}",
+        4,
+        "target.lambda must be 0 where target.returns is one_step; got 0.8.",
+        "Set target.returns=td_lambda.",
+    ),
+    (
+        "algorithm: ow_qmix\ntarget:\n  operator: joint_softmax",
+        5,
+        "target.operator must be an operator on one agent's values where algorithm is ow_qmix; got",
+        "Take soft_mellowmax or max_double.",
+    ),
+    ("target: {returns: td}", 3, "target.returns must be one of n_step, one_step, td_lambda; got 'td'", ""),
+    (
+        "method: rlx2\nreplay: {min_capacity: 6000}",
+        4,
+        "replay.min_capacity must be at most replay.capacity (5000); got 6000",
+        "",
+    ),
+    (
+        "replay:\n  dynamic: true\n  min_capacity: 31",
+        5,
+        "replay.min_capacity must be at least replay.batch_size (32); got 31",
+        "",
+    ),
+    (
+        "topology: {pattern: 2x1}",
+        3,
+        "topology.pattern must be one of 4x1, 8x1, element, or a mapping,",
+        "'2x1'",
+    ),
+    ("topology:\n  pattern: [8x1]", 4, "each entry one of 4x1, 8x1, element; got a list.", ""),
+    (
+        "topology:\n  pattern:\n    agent: 8x1\n    fc1: 2x1",
+        6,
+        "topology.pattern.fc1 must be one of 4x1, 8x1, element; got '2x1'.",
+        "",
+    ),
+    (
+        "topology:\n  pattern:\n    fc3: 8x1",
+        5,
+        "topology.pattern.fc3 must be a network (agent, mixer, cagent, cmixer), a layer of the agent (fc1, ",
+        "Did you mean 'fc1'?",
+    ),
+    (
+        "topology:\n  pattern: {cmixer.net.5: 8x1}",
+        4,
+        "or of a network (cmixer.net.0, cmixer.net.2, cmixer.net.4, cmixer.net.6, cmixer.V.0, cmixer.V.2); got",
+        "Did you mean 'cmixer.net.",
+    ),
+    ("topology: {pattern: {V.0: 8x1}}", 3, "(mixer.hyper_w_1.0, ", "Did you mean 'mixer.V.0'?"),
+    (
+        "topology: {snapshots: 0.5}",
+        3,
+        "topology.snapshots must be a list, each entry a number >= 0 and <= 1",
+        "",
+    ),
+    (
+        "topology:\n  snapshots:\n    - 0\n    - 2",
+        6,
+        "topology.snapshots.1 must be a number >= 0 and <= 1; got 2.",
+        "",
+    ),
+    (
+        "topology:\n  snapshots: [0, 0.5,\n    0.5]",
+        5,
+        "topology.snapshots.2 must be greater than the share before it (0.5); got 0.5.",
+        "",
+    ),
+    (
+        "method: dense\ntopology: {ticket: random}",
+        4,
+        "topology.ticket must be empty where method is dense, which has no masks; got 'random'.",
+        "Take one of the methods ss, set, rigl, rlx2, mast.",
+    ),
+    (
+        "topology: {ticket: tiny}",
+        3,
+        "topology.ticket must be random, a method with masks (ss, set, rigl, rlx2, mast) or a finished run; got",
+        "'tiny'",
+    ),
+    (
+        "topology: {ticket: random, ticket_init: original}",
+        3,
+        "topology.ticket_init must be fresh where topology.ticket names no run; got 'original'.",
+        "Name a method or a finished run there.",
+    ),
+    ("log: {wandb: " + 129 * "x" + "}", 3, "log.wandb must be text of at most 128 characters; got", ""),
     ("seed: 1\nseed: 2", 4, "'seed' again, first on line 3", ""),
     ("seed: 01", 3, "leading zeros", ""),
     ("gamma: .nan", 3, "finite", ""),
@@ -323,18 +540,14 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path, file: Path) -> No
         load_config(tmp_path)
 
 
-def test_the_schema_names_every_key_and_leaves_derived_ones_optional() -> None:
+def test_the_schema_names_every_key_and_requires_none() -> None:
+    """A base, or a file laid over, may hold what a file leaves out."""
     schema = json.loads(json.dumps(json_schema()))
     definitions = schema["$defs"]
-    assert definitions["ExperimentConfig"]["required"] == ["env"]
-    assert definitions["Env"]["required"] == ["map"]
-    assert definitions["Replay"]["required"] == []
     assert definitions["Replay"]["properties"]["capacity"]["anyOf"][1] == {"type": "null"}
-    assert set(definitions["Target"]["properties"]) == {
-        "operator",
-        "alpha",
-        "omega",
-        "lambda",
-        "start",
-        "update_interval",
-    }
+    assert set(definitions["Target"]["properties"]) == set(to_dict(resolve({"env": {"map": "3m"}}))["target"])
+    top, variant = definitions["ExperimentConfig"], definitions["Variant"]["anyOf"][0]
+    assert set(top["properties"]) - set(variant["properties"]) == {"variants"}
+    assert set(variant["properties"]) - set(to_dict(resolve({"env": {"map": "3m"}}))) == {"base"}
+    assert [entry["required"] for entry in definitions.values() if entry.get("required")] == []
+    assert top["additionalProperties"] is variant["additionalProperties"] is False

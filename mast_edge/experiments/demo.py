@@ -20,7 +20,7 @@ from mast_edge.runs import find_run, point_latest, runs_root
 from mast_edge.runtime.evaluate import evaluate
 from mast_edge.runtime.verdict import Verdict, shown_path
 
-CONFIG = "configs/qmix_3m_quick.yaml"
+CONFIG = "configs/demo_3m.yaml"
 FORMATS = ("csr", "onnx")
 MAST = Task("MAST 90 %", CONFIG)
 VERDICT_COLUMNS = (

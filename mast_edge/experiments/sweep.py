@@ -26,16 +26,18 @@ PLAIN_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One run to be trained: `mast-edge train config --set override...`."""
+    """One run to be trained: `mast-edge train config --with overlay... --set override...`."""
 
     label: str
     config: str
     overrides: tuple[str, ...] = ()
+    overlays: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
         """The command line; the same task always belongs to the same run folder."""
+        laid = [part for overlay in self.overlays for part in ("--with", overlay)]
         sets = [part for override in self.overrides for part in ("--set", override)]
-        return [sys.executable, "-m", "mast_edge", "train", self.config, *sets, "--json"]
+        return [sys.executable, "-m", "mast_edge", "train", self.config, *laid, *sets, "--json"]
 
 
 @dataclass
@@ -66,7 +68,7 @@ class _Watched:
                 self.seen["t_env"] = record["t_env"]
                 if record["kind"] == "evaluation":
                     self.seen["win_rate"] = record["win_rate"]
-                else:
+                elif record["kind"] == "train":
                     self.seen |= {k: record[k] for k in ("return", "epsilon") if k in record}
 
     def facts(self) -> str:
@@ -76,13 +78,16 @@ class _Watched:
         return "  ".join([*known, f"sparsity {self.sparsity:.0%}"])
 
 
-def train_together(tasks: Sequence[Task], console: Console, log_folder: Path) -> list[dict[str, Any]]:
+def train_together(
+    tasks: Sequence[Task], console: Console, log_folder: Path, workers: int | None = None
+) -> list[dict[str, Any]]:
     """Trains all tasks side by side and draws their progress.
 
     Args:
-        tasks: at most one per core is wise; each uses one thread.
+        tasks: what to train.
         console: where progress goes (stderr).
         log_folder: each task's stderr is kept here as `<label>.log`.
+        workers: how many at once, None = all; one per core is wise, as each uses one thread.
 
     Returns:
         Each task's `train --json` object, in order.
@@ -90,9 +95,9 @@ def train_together(tasks: Sequence[Task], console: Console, log_folder: Path) ->
     Raises:
         MastEdgeError: a run failed; the message holds its last line. The others stop with a checkpoint.
     """
-    watched = [_start(task, log_folder) for task in tasks]
+    watched: list[_Watched] = []
     try:
-        _watch(watched, console)
+        _watch(watched, tasks, workers or len(tasks), console, log_folder)
     finally:
         for w in watched:
             if w.process.poll() is None:
@@ -111,14 +116,17 @@ def train_together(tasks: Sequence[Task], console: Console, log_folder: Path) ->
 
 
 def _start(task: Task, log_folder: Path) -> _Watched:
-    config = load_config(task.config, task.overrides)
+    config = load_config(task.config, task.overrides, overlays=task.overlays)
     log_folder.mkdir(parents=True, exist_ok=True)
     errors = (log_folder / f"{task.label}.log").open("w", encoding="utf-8")
     process = subprocess.Popen(task.command(), stdout=subprocess.PIPE, stderr=errors, text=True)
     return _Watched(task, runs_root() / run_name(config), config.t_max, config.sparsity, process, errors)
 
 
-def _watch(watched: list[_Watched], console: Console) -> None:
+def _watch(
+    watched: list[_Watched], tasks: Sequence[Task], workers: int, console: Console, log_folder: Path
+) -> None:
+    """Starts the tasks in order, `workers` at a time, into `watched`; returns when all ended or one failed."""
     columns = (
         TextColumn("{task.description:>14}"), BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%"),
         TextColumn("{task.fields[facts]}"), TimeRemainingColumn(compact=True),
@@ -126,17 +134,18 @@ def _watch(watched: list[_Watched], console: Console) -> None:
     plain = not console.is_terminal
     said = time.monotonic()
     with Progress(*columns, console=console, disable=plain, speed_estimate_period=120) as progress:
-        bars: dict[str, TaskID] = {
-            w.task.label: progress.add_task(w.task.label, total=w.t_max, facts="") for w in watched
-        }
-        while any(w.process.poll() is None for w in watched):
+        bars: dict[str, TaskID] = {}
+        while len(watched) < len(tasks) or any(w.process.poll() is None for w in watched):
+            while len(watched) < len(tasks) and sum(w.process.poll() is None for w in watched) < workers:
+                watched.append(w := _start(tasks[len(watched)], log_folder))
+                bars[w.task.label] = progress.add_task(w.task.label, total=w.t_max, facts="")
             time.sleep(POLL_SECONDS)
             for w in watched:
                 w.poll()
                 progress.update(bars[w.task.label], completed=w.seen.get("t_env", 0), facts=w.facts())
             if plain and time.monotonic() - said >= PLAIN_SECONDS:
                 said = time.monotonic()
-                for w in watched:
+                for w in (w for w in watched if w.process.poll() is None):
                     done = w.seen.get("t_env", 0) / w.t_max
                     console.print(f"{w.task.label}: {done:4.0%}  {w.facts()}", highlight=False)
             if any(w.process.poll() not in (None, 0) for w in watched):

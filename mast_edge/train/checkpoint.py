@@ -8,6 +8,7 @@ is written once.
 
 import json
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,30 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from mast_edge.atomic import write_atomically
+from mast_edge.errors import ArtifactVersion
 from mast_edge.train.learners.torch import TorchLearner
 from mast_edge.train.replay import Episode, ReplayBuffers
 
 STATE_FILE = "state.safetensors"
 RESUME_FILE = "resume.json"
+RESUME_SCHEMA = "mast-edge/resume/2"
 
 
 @dataclass
 class Counters:
-    """Where a run stands. `episodes_lost`: to crashed games, in training, evaluations and recordings."""
+    """Where a run stands.
+
+    Attributes:
+        episodes_lost: to crashed games, in training, evaluations and recordings.
+        evaluations, snapshots, capacity_checks: how many there were, each on a fixed grid of t_env.
+    """
 
     t_env: int = 0
     episodes: int = 0
     episodes_lost: int = 0
     evaluations: int = 0
+    snapshots: int = 0
+    capacity_checks: int = 0
     metrics_bytes: int = 0
     wall_seconds: float = 0.0
 
@@ -50,7 +60,7 @@ def write_state(
     arrays = {**learner.state(), **({} if env_snapshot is None else {"env": env_snapshot})}
     (folder / STATE_FILE).write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
     resume = {
-        "schema": "mast-edge/resume/1",
+        "schema": RESUME_SCHEMA,
         "counters": vars(counters),
         "updates": learner.updates,
         "replaced": learner.replaced,
@@ -71,16 +81,23 @@ def read_state(
 
     Returns:
         The counters and the environment's snapshot, None where there is none.
+
+    Raises:
+        ArtifactVersion: another version of this package wrote it.
     """
     arrays = load_file(folder / STATE_FILE)
     resume: dict[str, Any] = json.loads((folder / RESUME_FILE).read_text(encoding="utf-8"))
+    if resume.get("schema") != RESUME_SCHEMA:
+        raise ArtifactVersion(
+            f"{folder / RESUME_FILE}: schema must be {RESUME_SCHEMA}; got {resume.get('schema')}. Finish the "
+            "run with the version that began it, or start over with --fresh."
+        )
     env_snapshot = arrays.pop("env", None)
     learner.load_state(arrays, resume["updates"], resume["replaced"])
     for name, state in resume["streams"].items():
         streams[name].bit_generator.state = state
     stored, held = resume["replay"]["stored"], resume["replay"]["held"]
-    replay.episodes.extend(journal.read(stored - held, stored))
-    replay.stored = stored
+    replay.restore(journal.read(stored - held, stored), stored)
     return Counters(**resume["counters"]), env_snapshot
 
 
@@ -102,18 +119,25 @@ class ReplayJournal:
             found.append((int(first), int(end), path))
         return sorted(found)
 
+    def unwritten(self, replay: ReplayBuffers) -> list[Episode]:
+        """The stored episodes that no segment holds yet, oldest first."""
+        written = max([end for _, end, _ in self._segments()], default=0)
+        count = min(replay.stored - written, len(replay.episodes))
+        return list(islice(reversed(replay.episodes), count))[::-1]
+
     def append(self, replay: ReplayBuffers) -> None:
         """Writes the episodes that no segment holds yet (and that the buffer still does)."""
-        oldest = replay.stored - len(replay.episodes)
-        first = max([end for _, end, _ in self._segments()], default=0)
-        first = max(first, oldest)
-        if first < replay.stored:
-            episodes = [replay.episodes[i - oldest] for i in range(first, replay.stored)]
+        episodes = self.unwritten(replay)
+        if episodes:
+            first = replay.stored - len(episodes)
             path = self.folder / f"episodes-{first:09d}-{replay.stored:09d}.safetensors"
             write_atomically(path, save(_join(episodes)))
 
     def read(self, first: int, end: int) -> list[Episode]:
-        """Episodes first .. end - 1; segments past `end` belong to work that was lost and are removed."""
+        """Episodes first .. end - 1; segments past `end` belong to work that was lost and are removed.
+
+        `read(0, 0)` empties the journal: a run that was killed before its first checkpoint starts over.
+        """
         episodes: list[Episode] = []
         for start, stop, path in self._segments():
             if start >= end:

@@ -5,6 +5,7 @@ target copies are each a handful of operations over one tensor. Names are `<netw
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mast_edge.spec import AgentSpec, mixer_shapes
 from mast_edge.topology import Shapes
 from mast_edge.train.recurrence import PackedRows, gru
 
@@ -58,6 +58,12 @@ class ParameterBank:
             yield name, start
             start += size
 
+    def part(self, network: str) -> Tensor:
+        """The flat tensors of one network, in one piece."""
+        of_network = [(i, self.sizes[name]) for name, i in self._offsets() if name.startswith(network + ".")]
+        (first, _), (last, size) = of_network[0], of_network[-1]
+        return self.flat[first : last + size]
+
     def network(self, network: str) -> dict[str, Tensor]:
         """The tensors of one network, without its prefix: `fc1.weight` and so on."""
         prefix = network + "."
@@ -100,16 +106,49 @@ def agent_q(p: Mapping[str, Tensor], inputs: Tensor, rows: PackedRows) -> Tensor
     return F.linear(hidden, p["fc2.weight"], p["fc2.bias"])
 
 
-def mixer_q_tot(p: Mapping[str, Tensor], q: Tensor, state: Tensor) -> Tensor:
-    """QMIX mixing network (algorithms.md 2.2; Rashid et al. 2020): monotonic in every agent's utility.
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """The mixing weights that a state generates, for any number of joint actions (algorithms.md 2.2).
+
+    Attributes:
+        w1: (M, N, E), not negative. b1: (M, E). wf: (M, E), not negative. v: (M,).
+    """
+
+    w1: Tensor
+    b1: Tensor
+    wf: Tensor
+    v: Tensor
+
+    def q_tot(self, q: Tensor) -> Tensor:
+        """(M, N) utilities of one joint action per state -> (M,)."""
+        hidden = F.elu((q.unsqueeze(2) * self.w1).sum(1) + self.b1)
+        return (hidden * self.wf).sum(1) + self.v
+
+    def alternatives(self, chosen: Tensor, q: Tensor) -> Tensor:
+        """q_tot of every joint action that differs from `chosen` in one agent's action at most.
+
+        The hypernetworks have run once; only the hidden sum of the changed agent moves (algorithms.md 12).
+
+        Args:
+            chosen: (M, N) utilities of the joint action.
+            q: (M, N, A) all utilities.
+
+        Returns:
+            (M, N, A); entry (i, k) has agent i take action k.
+        """
+        hidden = (chosen.unsqueeze(2) * self.w1).sum(1) + self.b1
+        moved = (q - chosen.unsqueeze(2)).unsqueeze(3) * self.w1.unsqueeze(2)
+        moved += hidden[:, None, None, :]
+        return (F.elu(moved, inplace=True) * self.wf[:, None, None, :]).sum(3) + self.v[:, None, None]
+
+
+def mixing(p: Mapping[str, Tensor], state: Tensor, n_agents: int) -> Mixing:
+    """Runs the hypernetworks of QMIX's mixer (algorithms.md 2.2; Rashid et al. 2020).
 
     Args:
         p: `hyper_w_1.0.weight` and so on.
-        q: (M, N) chosen utilities.
         state: (M, S).
-
-    Returns:
-        (M,) q_tot.
+        n_agents: N.
     """
     # The four layers that read the state run as one product.
     first = ("hyper_w_1.0", "hyper_w_final.0", "V.0", "hyper_b_1")
@@ -121,15 +160,28 @@ def mixer_q_tot(p: Mapping[str, Tensor], q: Tensor, state: Tensor) -> Tensor:
     w1 = F.linear(torch.relu(w1_in), p["hyper_w_1.2.weight"], p["hyper_w_1.2.bias"]).abs()
     wf = F.linear(torch.relu(wf_in), p["hyper_w_final.2.weight"], p["hyper_w_final.2.bias"]).abs()
     v = F.linear(torch.relu(v_in), p["V.2.weight"], p["V.2.bias"]).squeeze(1)
-    hidden = F.elu((q.unsqueeze(2) * w1.view(*q.shape, embed)).sum(1) + b1)
-    return (hidden * wf).sum(1) + v
+    return Mixing(w1.view(-1, n_agents, embed), b1, wf, v)
 
 
-def qmix_networks(
-    agent: AgentSpec, state_dim: int, embed_dim: int, hypernet_dim: int
-) -> dict[str, dict[str, tuple[int, int]]]:
-    """The networks QMIX trains and copies to targets: agent and mixer (algorithms.md 2.4)."""
-    return {
-        "agent": agent.layer_shapes(),
-        "mixer": mixer_shapes(agent.n_agents, state_dim, embed_dim, hypernet_dim),
-    }
+def mixer_q_tot(p: Mapping[str, Tensor], q: Tensor, state: Tensor) -> Tensor:
+    """QMIX mixing network: monotonic in every agent's utility; (M, N), (M, S) -> (M,) q_tot."""
+    return mixing(p, state, q.shape[1]).q_tot(q)
+
+
+def central_q_star(p: Mapping[str, Tensor], q: Tensor, state: Tensor) -> Tensor:
+    """OW-QMIX's unrestricted mixer (algorithms.md 2.3): no sign constraint, no hypernetwork.
+
+    Args:
+        p: `net.0.weight` and so on.
+        q: (M, N) central utilities.
+        state: (M, S).
+
+    Returns:
+        (M,) Q*.
+    """
+    x = torch.cat([state, q], 1)
+    for layer in ("net.0", "net.2", "net.4"):
+        x = torch.relu(F.linear(x, p[f"{layer}.weight"], p[f"{layer}.bias"]))
+    v = torch.relu(F.linear(state, p["V.0.weight"], p["V.0.bias"]))
+    q_star = F.linear(x, p["net.6.weight"], p["net.6.bias"]) + F.linear(v, p["V.2.weight"], p["V.2.bias"])
+    return q_star.squeeze(1)

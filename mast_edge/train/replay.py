@@ -131,22 +131,47 @@ class ReplayBuffers:
     Args:
         capacity: episodes in B1; the oldest leave first.
         online_capacity: episodes in B2.
-        batch_size: episodes in a batch.
+        batch_size: episodes in a batch; the buffer never holds fewer to respect `max_steps`.
         online_share: how many of them come from B2; 0 is a single buffer.
+        max_steps: environment steps in B1, 0 = no bound.
     """
 
-    def __init__(self, capacity: int, online_capacity: int, batch_size: int, online_share: int) -> None:
+    def __init__(
+        self, capacity: int, online_capacity: int, batch_size: int, online_share: int, max_steps: int = 0
+    ) -> None:
+        self.capacity = capacity
         self.online_capacity = online_capacity
         self.batch_size = batch_size
         self.online_share = online_share
-        self.episodes: deque[Episode] = deque(maxlen=capacity)
+        self.max_steps = max_steps
+        self.episodes: deque[Episode] = deque()
         self.stored = 0
         """Episodes ever added; the newest has number stored - 1."""
+        self.steps = 0
+        """Environment steps held."""
 
     def add(self, episode: Episode) -> None:
         """Stores a finished episode in both buffers."""
         self.episodes.append(episode)
         self.stored += 1
+        self.steps += episode.length
+        while len(self.episodes) > self.capacity or self._too_long:
+            self.discard(1)
+
+    def discard(self, count: int) -> None:
+        """Forgets the `count` oldest episodes."""
+        for _ in range(count):
+            self.steps -= self.episodes.popleft().length
+
+    def restore(self, episodes: list[Episode], stored: int) -> None:
+        """Takes over the episodes of a checkpoint, the newest last."""
+        self.episodes = deque(episodes)
+        self.stored = stored
+        self.steps = sum(e.length for e in episodes)
+
+    @property
+    def _too_long(self) -> bool:
+        return 0 < self.max_steps < self.steps and len(self.episodes) > self.batch_size
 
     @property
     def ready(self) -> bool:
@@ -163,3 +188,8 @@ class ReplayBuffers:
         offline = rng.choice(held, self.batch_size - self.online_share, replace=False)
         online = held - window + rng.choice(window, self.online_share, replace=False)
         return [self.episodes[int(i)] for i in np.concatenate((offline, online))]
+
+    def sample(self, count: int, rng: np.random.Generator) -> list[Episode]:
+        """At most `count` episodes of B1, uniformly without replacement."""
+        held = len(self.episodes)
+        return [self.episodes[int(i)] for i in rng.choice(held, min(count, held), replace=False)]

@@ -1,5 +1,6 @@
 """Playing: the numpy actor, training episodes with exploration, and greedy evaluation."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -99,11 +100,16 @@ class _Recorder:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Finished episodes, whether each was won, and how many were lost because the environment broke."""
+    """Finished episodes, whether each was won, and how many were lost because the environment broke.
+
+    `env_seconds` and `act_seconds` are the wall time spent in the environment and in choosing actions.
+    """
 
     episodes: list[Episode]
     won: NDArray[np.bool_]
     lost: int = 0
+    env_seconds: float = 0.0
+    act_seconds: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -129,17 +135,23 @@ def play_episodes(
         epsilon: exploration, 0 is greedy.
         rng: the acting stream, needed when epsilon > 0.
     """
+    started = time.perf_counter()
     env.reset()
     actor.reset()
     recorders = [_Recorder() for _ in range(env.n_envs)]
     episodes: list[Episode | None] = [None] * env.n_envs
     won, lost = np.zeros(env.n_envs, bool), np.zeros(env.n_envs, bool)
     running = np.ones(env.n_envs, bool)
+    env_seconds, act_seconds = time.perf_counter() - started, 0.0
     for b, recorder in enumerate(recorders):
         recorder.see(env, b)
     while running.any():
+        began = time.perf_counter()
         actions = actor.act(env.obs, env.avail, epsilon, rng)
+        chosen = time.perf_counter()
         step = env.step(actions, running)
+        env_seconds += time.perf_counter() - chosen
+        act_seconds += chosen - began
         for b in np.flatnonzero(running).tolist():
             recorders[b].actions.append(actions[b].astype(np.uint8))
             recorders[b].reward.append(float(step.reward[b]))
@@ -149,7 +161,8 @@ def play_episodes(
             episodes[b] = recorders[b].episode(timed_out=bool(step.timed_out[b]))
             won[b] = step.battle_won[b]
         running &= ~step.terminated
-    return Rollout([e for e in episodes if e is not None], won[~lost], int(lost.sum()))
+    finished = [e for e in episodes if e is not None]
+    return Rollout(finished, won[~lost], int(lost.sum()), env_seconds, act_seconds)
 
 
 def play_exactly(env: BatchEnv, actor: Actor, count: int) -> Rollout:

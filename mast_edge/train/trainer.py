@@ -18,22 +18,32 @@ from mast_edge.errors import ConfigError
 from mast_edge.registry import ALGORITHMS, SPARSE_METHODS, resolve
 from mast_edge.spec import AgentSpec, EnvSpec
 from mast_edge.train.checkpoint import Counters
-from mast_edge.train.learners.torch import TorchLearner
-from mast_edge.train.replay import ReplayBuffers, pack
+from mast_edge.train.dynamic_capacity import policy_distance, shrink
+from mast_edge.train.learners.torch import Estimate, TorchLearner
+from mast_edge.train.replay import Episode, PackedBatch, ReplayBuffers, pack
 from mast_edge.train.rollout import Actor, Rollout, epsilon, play_episodes, play_exactly
+from mast_edge.train.tickets import take_ticket
+from mast_edge.widths import network_widths
 
-STREAMS = ("weights", "topology", "acting", "sampling")
+STREAMS = ("topology", "acting", "sampling", "estimates")
 LAST_EVALUATIONS = 20
 """A run's score is the mean of its last 20 evaluations (paper section 5.1)."""
 RECORDED_EPISODES = 8
 """Greedy episodes kept in each checkpoint, for exports to be verified on."""
+ESTIMATED_EPISODES = 40
+"""Stored episodes whose value is estimated at every evaluation (algorithms.md 9)."""
 EVALUATION_SEED = 2**30
 """Training environments have seeds below this, evaluations during training from here to 2**31."""
 
 
 def random_streams(seed: int) -> dict[str, np.random.Generator]:
     """Independent named generators: methods with the same seed share initial weights and exploration."""
-    return {n: np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(n.encode())])) for n in STREAMS}
+    return {name: random_stream(seed, name) for name in STREAMS}
+
+
+def random_stream(seed: int, name: str) -> np.random.Generator:
+    """One of a run's independent streams."""
+    return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(name.encode())]))
 
 
 def make_env(config: ExperimentConfig, n_envs: int, seed: int) -> BatchEnv:
@@ -50,16 +60,19 @@ def training_seed(seed: int) -> int:
     return zlib.crc32(f"training {seed}".encode()) >> 2
 
 
+PHASES = ("env", "act", "learn", "evaluate", "checkpoint")
+"""Where the wall time of a run goes; `learn` includes sampling and packing, `evaluate` the estimates."""
+
+
 @dataclass
 class Window:
     """Sums since the last line of metrics.jsonl."""
 
     updates: int = 0
     episodes_lost: int = 0
+    started: float = field(default_factory=time.perf_counter)
     sums: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("play", "learn", "evaluate"), 0.0)
-    )
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     wins: list[bool] = field(default_factory=list)
@@ -71,12 +84,17 @@ class Window:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def means(self) -> dict[str, float]:
-        """Means over updates and episodes of the window."""
+        """Means over updates and episodes of the window, and where its seconds went."""
         means = {name: value / self.updates for name, value in self.sums.items()}
         if self.returns:
             means["return"] = float(np.mean(self.returns))
             means["episode_length"] = float(np.mean(self.lengths))
             means["train_win_rate"] = float(np.mean(self.wins))
+        elapsed = max(1e-9, time.perf_counter() - self.started)
+        means["updates_per_second"] = self.updates / elapsed
+        for name, value in self.seconds.items():
+            means[f"seconds_{name}"] = value
+        means["seconds_other"] = max(0.0, elapsed - sum(self.seconds.values()))
         return means
 
 
@@ -98,18 +116,21 @@ class Trainer:
         if spec.n_actions > 256:
             raise ConfigError(f"train: n_actions must be at most 256; got {spec.n_actions}.")
         self.streams = random_streams(config.seed)
-        algorithm = resolve("algorithm", ALGORITHMS, config.algorithm)(config, spec)
+        widths = network_widths(config, spec)
+        algorithm = resolve("algorithm", ALGORITHMS, config.algorithm)(config, spec, widths)
         method = resolve("method", SPARSE_METHODS, config.method)
         methods = {
-            network: method(config.topology, config.sparsity, self.streams["topology"])
+            network: method(config.topology, network, config.sparsity, self.streams["topology"])
             for network in algorithm.networks
         }
-        self.learner = TorchLearner(config, spec, algorithm, methods, self.streams["weights"], device)
+        ticket = take_ticket(config, algorithm.networks)
+        weights = random_stream(ticket.seed, ticket.stream)
+        self.learner = TorchLearner(config, algorithm, methods, weights, device, ticket.masks)
         replay = config.replay
         self.replay = ReplayBuffers(
-            replay.capacity, replay.online_capacity, replay.batch_size, replay.online_share
+            replay.capacity, replay.online_capacity, replay.batch_size, replay.online_share, replay.max_steps
         )
-        self.agent_spec = AgentSpec.of(spec, config.network.hidden_dim)
+        self.agent_spec = AgentSpec.of(spec, widths.hidden_dim)
         self.actor = Actor(self.agent_spec, config.rollout.n_envs)
         self.counters = Counters()
         self.evaluations: deque[float] = deque(maxlen=LAST_EVALUATIONS)
@@ -141,11 +162,35 @@ class Trainer:
         """Evaluations sit on the grid 0, interval, 2 interval, ... t_max (algorithms.md 9)."""
         return self.counters.t_env >= self.counters.evaluations * self.config.evaluation.interval
 
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether t_env has reached the next of `topology.snapshots`."""
+        shares, done = self.config.topology.snapshots, self.counters.snapshots
+        return done < len(shares) and self.counters.t_env >= shares[done] * self.config.t_max
+
+    @property
+    def capacity_check_due(self) -> bool:
+        """Dynamic capacity looks at the replay every `check_interval` environment steps."""
+        replay = self.config.replay
+        due = (self.counters.capacity_checks + 1) * replay.check_interval
+        return replay.dynamic and self.replay.ready and self.counters.t_env >= due
+
     def iterate(self) -> None:
         """Plays one episode per environment, stores it, and makes `updates_per_episode` updates for each."""
-        started = time.perf_counter()
+        seconds = self.window.seconds
         self.actor.load(self.learner.online.numpy("agent"))
         rollout = play_episodes(self.env, self.actor, self.epsilon, self.streams["acting"])
+        self._keep(rollout)
+        played = time.perf_counter()
+        seconds["env"] += rollout.env_seconds
+        seconds["act"] += rollout.act_seconds
+        if self.replay.ready:
+            for _ in range(len(rollout.episodes) * self.config.rollout.updates_per_episode):
+                batch = self._packed(self.replay.draw(self.streams["sampling"]))
+                self.window.add(self.learner.update(batch, self.counters.t_env))
+        seconds["learn"] += time.perf_counter() - played
+
+    def _keep(self, rollout: Rollout) -> None:
         for episode in rollout.episodes:
             self.replay.add(episode)
         self.counters.t_env += rollout.steps
@@ -155,14 +200,9 @@ class Trainer:
         self.window.returns += rollout.returns.tolist()
         self.window.lengths += [e.length for e in rollout.episodes]
         self.window.wins += rollout.won.tolist()
-        played = time.perf_counter()
-        self.window.seconds["play"] += played - started
-        if self.replay.ready:
-            for _ in range(len(rollout.episodes) * self.config.rollout.updates_per_episode):
-                episodes = self.replay.draw(self.streams["sampling"])
-                batch = pack(episodes, self.env.spec, timeout_is_terminal=self.config.timeout_is_terminal)
-                self.window.add(self.learner.update(batch, self.counters.t_env))
-        self.window.seconds["learn"] += time.perf_counter() - played
+
+    def _packed(self, episodes: list[Episode]) -> PackedBatch:
+        return pack(episodes, self.env.spec, timeout_is_terminal=self.config.timeout_is_terminal)
 
     def evaluate(self) -> Rollout:
         """Greedy episodes with the online agent; each evaluation has environments and seeds of its own."""
@@ -172,6 +212,24 @@ class Trainer:
         self.evaluations.append(float(rollout.won.mean()))
         self.window.seconds["evaluate"] += time.perf_counter() - started
         return rollout
+
+    def estimate(self) -> Estimate | None:
+        """What the networks believe of stored episodes; None before the first is stored."""
+        if not self.replay.episodes:
+            return None
+        started = time.perf_counter()
+        episodes = self.replay.sample(ESTIMATED_EPISODES, self.streams["estimates"])
+        estimate = self.learner.estimate(self._packed(episodes))
+        self.window.seconds["evaluate"] += time.perf_counter() - started
+        return estimate
+
+    def check_capacity(self) -> tuple[float, int]:
+        """One look of dynamic capacity: the policy distance, and how many episodes were discarded."""
+        config = self.config.replay
+        self.counters.capacity_checks = self.counters.t_env // config.check_interval
+        greedy = self.learner.greedy_actions
+        distance = policy_distance(self.replay, config.check_episodes, self.env.spec, greedy)
+        return distance, shrink(config, self.replay, distance)
 
     def greedy(self, episodes: int, index: int) -> Rollout:
         """`episodes` greedy battles; `index` picks their seeds.

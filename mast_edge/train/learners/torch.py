@@ -1,6 +1,7 @@
 """The reference learner: masked-dense updates in PyTorch, on CPU or GPU."""
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,35 @@ from torch import Tensor
 
 from mast_edge.config_fields import ExperimentConfig
 from mast_edge.errors import MastEdgeError
-from mast_edge.spec import EnvSpec
 from mast_edge.topology import Topology
-from mast_edge.train.algos.qmix import Qmix, TensorBatch
+from mast_edge.train.algos.base import Algorithm, Loss, utilities
 from mast_edge.train.nets import ParameterBank, initial_weights
 from mast_edge.train.replay import PackedBatch
 from mast_edge.train.sparse.base import SparseMethod
+from mast_edge.train.targets import realised_return
+from mast_edge.train.tensor_batch import tensor_batch
 
 INACTIVE_RESCALE_LIMIT = 3.0
 """`init_rescale` multiplies surviving weights by min(3, 1/sqrt(density)) (algorithms.md 14)."""
 
 
 class Divergence(MastEdgeError):
-    """Loss or gradient is not finite; the last good checkpoint is kept."""
+    """Loss, gradient, utilities or weights are not finite; the last good checkpoint is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the networks believe of stored episodes, beside what happened (paper, Figure 5b).
+
+    Attributes:
+        q_tot: mean online q_tot of the taken actions.
+        realised: mean discounted return that followed them.
+        dead_units: share of the agent's first hidden layer that is zero on every row.
+    """
+
+    q_tot: float
+    realised: float
+    dead_units: float
 
 
 class TorchLearner:
@@ -30,35 +47,43 @@ class TorchLearner:
 
     Args:
         config: resolved experiment.
-        env: sizes of the environment.
+        algorithm: networks and loss.
         methods: network name -> its sparse method.
         rng: stream of the initial weights; methods with the same seed share them.
         device: where to compute. On a CPU one thread, so that results do not depend on the machine's load.
+        masks: network -> masks to begin with, instead of those of the method (tickets).
     """
 
     def __init__(
         self,
         config: ExperimentConfig,
-        env: EnvSpec,
-        algorithm: Qmix,
+        algorithm: Algorithm,
         methods: dict[str, SparseMethod],
         rng: np.random.Generator,
         device: torch.device,
+        masks: Mapping[str, Topology] | None = None,
     ) -> None:
         self.config = config
         self.algorithm = algorithm
         self.methods = methods
         self.device = device
         self.online = ParameterBank(algorithm.networks, device, trained=True)
-        self.target = ParameterBank(algorithm.networks, device, trained=False)
+        copied = {network: algorithm.networks[network] for network in algorithm.target_networks}
+        self.target = ParameterBank(copied, device, trained=False)
         self.square_avg = torch.zeros_like(self.online.flat)
         self.mask = torch.ones_like(self.online.flat)
         self.topologies: dict[str, Topology] = {
-            network: methods[network].initial(shapes) for network, shapes in algorithm.networks.items()
+            network: methods[network].initial(shapes) if masks is None else masks[network]
+            for network, shapes in algorithm.networks.items()
         }
+        self.born: dict[str, dict[str, NDArray[np.int32]]] = {
+            network: {layer: np.zeros(mask.shape, np.int32) for layer, mask in topology.items()}
+            for network, topology in self.topologies.items()
+        }
+        """Update at which each kept weight was grown last; 0 = present from the start."""
         self.updates = 0
-        self.replaced = 0.0
-        """Share of the kept weights that the last evolution replaced."""
+        self.replaced: dict[str, float] = {}
+        """`network.layer` -> share of its kept weights that the last evolution replaced."""
         self._load_initial(initial_weights(algorithm.networks, rng))
 
     def _load_initial(self, weights: dict[str, NDArray[np.float32]]) -> None:
@@ -71,7 +96,12 @@ class TorchLearner:
                     density = float(mask.mean())
                     self.online.tensors[name].mul_(min(INACTIVE_RESCALE_LIMIT, density**-0.5))
             self.online.flat.mul_(self.mask)
-            self.target.flat.copy_(self.online.flat)
+            self._copy_targets()
+
+    def _copy_targets(self) -> None:
+        """Hard copy; the masks go with the weights, whose inactive ones are zero (algorithms.md 6)."""
+        for network in self.algorithm.target_networks:
+            self.target.part(network).copy_(self.online.part(network).detach())
 
     def _write_masks(self) -> None:
         views = self.online.views(self.mask)
@@ -87,44 +117,79 @@ class TorchLearner:
             t_env: environment steps so far.
 
         Returns:
-            loss, grad_norm, q_tot, target, td_error.
+            loss, grad_norm, q_tot, target, td_error, and what the algorithm adds.
 
         Raises:
-            Divergence: loss or gradient norm is not finite; the weights are as before.
+            Divergence: loss, utilities, gradient norm or the new weights are not finite.
         """
         self.online.grad.zero_()
-        loss, metrics = self.algorithm.loss(self.online, self.target, tensor_batch(batch, self.device), t_env)
-        loss.backward()  # type: ignore[no-untyped-call]
+        made = self.algorithm.loss(self.online, self.target, tensor_batch(batch, self.device), t_env)
+        made.loss.backward()  # type: ignore[no-untyped-call]
         progress = min(1.0, t_env / self.config.t_max)
         next_update = self.updates + 1
         evolving = [n for n, m in self.methods.items() if m.due(next_update, progress)]
         dense_grads = {n: self._layer_arrays(n, self.online.views(self.online.grad)) for n in evolving}
 
-        norm = self._step(loss)
+        norm = self._step(made)
         self.updates = next_update
         for network in evolving:
             self._evolve(network, dense_grads[network], progress)
         if self.updates % self.config.target.update_interval == 0:
-            self.target.flat.copy_(self.online.flat.detach())
-        return {"loss": float(loss.detach()), "grad_norm": norm, **{k: float(v) for k, v in metrics.items()}}
+            self._copy_targets()
+        metrics = {
+            "loss": made.loss.detach(),
+            "q_tot": made.q_tot.mean(),
+            "target": made.y.mean(),
+            "td_error": (made.q_tot - made.y).abs().mean(),
+            **made.metrics,
+        }
+        return {"grad_norm": norm, **{name: float(value) for name, value in metrics.items()}}
 
     @torch.no_grad()
-    def _step(self, loss: Tensor) -> float:
+    def _step(self, made: Loss) -> float:
         """Masks and clips the gradient, applies RMSprop (algorithms.md 5); returns the unclipped norm."""
         optim, grad, flat = self.config.optim, self.online.grad, self.online.flat
         grad.mul_(self.mask)
         norm = float(grad.norm())
-        if not (np.isfinite(norm) and bool(torch.isfinite(loss.detach()))):
-            raise Divergence(
-                f"learner: loss and gradient must be finite; got loss {float(loss.detach())}, gradient norm "
-                f"{norm} at update {self.updates + 1}. The last checkpoint is kept; lower optim.lr or look "
-                "at the rewards."
-            )
+        self._expect_finite({"loss": made.loss, "utilities": made.q, "gradient norm": torch.tensor(norm)})
         grad.mul_(min(1.0, optim.clip_norm / (norm + 1e-6)))
         self.square_avg.mul_(optim.alpha).addcmul_(grad, grad, value=1.0 - optim.alpha)
         flat.addcdiv_(grad, self.square_avg.sqrt().add_(optim.eps), value=-optim.lr)
         flat.mul_(self.mask)
+        self._expect_finite({"weights": flat})
         return norm
+
+    def _expect_finite(self, values: Mapping[str, Tensor]) -> None:
+        wrong = [name for name, value in values.items() if not bool(torch.isfinite(value).all())]
+        if wrong:
+            raise Divergence(
+                f"learner: loss, gradient, utilities and weights must be finite; got {', '.join(wrong)} that "
+                f"{'is' if len(wrong) == 1 else 'are'} not, at update {self.updates + 1}. The last checkpoint "
+                "is kept; lower optim.lr or look at the rewards."
+            )
+
+    @torch.no_grad()
+    def greedy_actions(self, batch: PackedBatch) -> NDArray[np.int64]:
+        """(P, N) best available actions of the online agent, unrolled along stored episodes."""
+        tensors = tensor_batch(batch, self.device)
+        q = utilities(self.online, "agent", tensors).masked_fill(~tensors.avail, -torch.inf)
+        actions: NDArray[np.int64] = q.argmax(2).cpu().numpy()
+        return actions
+
+    @torch.no_grad()
+    def estimate(self, batch: PackedBatch) -> Estimate:
+        """Believed and realised values of stored episodes."""
+        tensors = tensor_batch(batch, self.device)
+        q_tot = self.algorithm.q_tot(self.online, utilities(self.online, "agent", tensors), tensors)
+        mask = tensors.padded(torch.ones_like(tensors.reward))
+        realised = realised_return(tensors.padded(tensors.reward), mask, self.config.gamma)
+        agent = self.online.network("agent")
+        hidden = torch.nn.functional.linear(tensors.inputs, agent["fc1.weight"], agent["fc1.bias"])
+        return Estimate(
+            q_tot=float(q_tot.mean()),
+            realised=float(realised[tensors.episode, tensors.time].mean()),
+            dead_units=float((hidden.flatten(0, 1).amax(0) <= 0).float().mean()),
+        )
 
     @torch.no_grad()
     def _evolve(self, network: str, grads: dict[str, NDArray[np.float32]], progress: float) -> None:
@@ -140,9 +205,9 @@ class TorchLearner:
             name = f"{network}.{layer}.weight"
             self.online.tensors[name].masked_fill_(changed, 0.0)
             slots[name].masked_fill_(changed, 0.0)
-        kept = sum(int(m.sum()) for m in after.values())
-        grown = sum(int((m & ~before[layer]).sum()) for layer, m in after.items())
-        self.replaced = grown / kept if kept else 0.0
+            grown = mask & ~before[layer]
+            self.born[network][layer][grown] = self.updates
+            self.replaced[f"{network}.{layer}"] = float(grown.sum() / mask.sum())
 
     def _layer_arrays(self, network: str, tensors: dict[str, Tensor]) -> dict[str, NDArray[np.float32]]:
         return {
@@ -159,25 +224,21 @@ class TorchLearner:
         }
         for network, topology in self.topologies.items():
             for layer, mask in topology.items():
-                arrays[f"mask.{network}.{layer}"] = mask.astype(np.uint8)
+                arrays[f"mask.{network}.{layer}"] = np.packbits(mask)
+                arrays[f"born.{network}.{layer}"] = self.born[network][layer]
         return arrays
 
     @torch.no_grad()
-    def load_state(self, arrays: dict[str, NDArray[Any]], updates: int, replaced: float) -> None:
+    def load_state(self, arrays: dict[str, NDArray[Any]], updates: int, replaced: dict[str, float]) -> None:
         """Inverse of `state`."""
         self.online.flat.copy_(torch.from_numpy(arrays["online"]))
         self.target.flat.copy_(torch.from_numpy(arrays["target"]))
         self.square_avg.copy_(torch.from_numpy(arrays["square_avg"]))
         for network, topology in self.topologies.items():
-            for layer in topology:
-                topology[layer] = arrays[f"mask.{network}.{layer}"].astype(bool)
+            for layer, mask in topology.items():
+                bits = np.unpackbits(arrays[f"mask.{network}.{layer}"], count=mask.size)
+                topology[layer] = bits.reshape(mask.shape).astype(bool)
+                self.born[network][layer] = arrays[f"born.{network}.{layer}"].copy()
         self._write_masks()
         self.updates = updates
         self.replaced = replaced
-
-
-def tensor_batch(batch: PackedBatch, device: torch.device) -> TensorBatch:
-    """The batch as tensors on `device`; `alive` stays on the CPU."""
-    tensors = {f.name: torch.from_numpy(getattr(batch, f.name)) for f in fields(batch)}
-    alive = tensors.pop("alive")
-    return TensorBatch(alive=alive, **{name: t.to(device) for name, t in tensors.items()})

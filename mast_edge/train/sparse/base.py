@@ -3,16 +3,18 @@
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mast_edge.config_fields import Topology as TopologyConfig
 from mast_edge.topology import Shapes, Topology
+from mast_edge.train.sparse.evolution import Arrays
 
 
 class SparseMethod(Protocol):
-    """One network's topology over a run. Built as `Method(config, sparsity, rng)`."""
+    """One network's topology over a run. Built as `Method(config, network, sparsity, rng)`."""
 
-    def __init__(self, config: TopologyConfig, sparsity: float, rng: np.random.Generator) -> None: ...
+    def __init__(
+        self, config: TopologyConfig, network: str, sparsity: float, rng: np.random.Generator
+    ) -> None: ...
 
     def initial(self, shapes: Shapes) -> Topology:
         """Masks at the start; a layer without an entry is dense."""
@@ -22,13 +24,7 @@ class SparseMethod(Protocol):
         """Whether the topology evolves after update number `updates` (1-based), at training progress f."""
         ...
 
-    def update(
-        self,
-        topology: Topology,
-        weights: dict[str, NDArray[np.float32]],
-        grads: dict[str, NDArray[np.float32]],
-        progress: float,
-    ) -> Topology:
+    def update(self, topology: Topology, weights: Arrays, grads: Arrays, progress: float) -> Topology:
         """The next topology.
 
         Args:

@@ -1,16 +1,21 @@
-"""No sparsity: every weight is trained."""
+"""No masks: every weight is trained, in networks of full width (dense) or narrow ones (tiny).
+
+The widths of tiny networks are `mast_edge.widths`.
+"""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mast_edge.config_fields import Topology as TopologyConfig
 from mast_edge.topology import Shapes, Topology
+from mast_edge.train.sparse.evolution import Arrays
 
 
 class Dense:
-    """The uncompressed baseline."""
+    """The uncompressed baseline, and tiny."""
 
-    def __init__(self, config: TopologyConfig, sparsity: float, rng: np.random.Generator) -> None:
+    def __init__(
+        self, config: TopologyConfig, network: str, sparsity: float, rng: np.random.Generator
+    ) -> None:
         pass
 
     def initial(self, shapes: Shapes) -> Topology:
@@ -21,12 +26,6 @@ class Dense:
         """Never."""
         return False
 
-    def update(
-        self,
-        topology: Topology,
-        weights: dict[str, NDArray[np.float32]],
-        grads: dict[str, NDArray[np.float32]],
-        progress: float,
-    ) -> Topology:
+    def update(self, topology: Topology, weights: Arrays, grads: Arrays, progress: float) -> Topology:
         """Unchanged."""
         return topology

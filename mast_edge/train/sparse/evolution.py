@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mast_edge.topology import Topology
+from mast_edge.topology import Blocks, Topology
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -20,37 +20,50 @@ def cosine_fraction(initial: float, progress: float) -> float:
 
 
 def evolve_layer(
-    weight: NDArray[np.float32], mask: NDArray[np.bool_], growth_score: NDArray[np.float32], fraction: float
+    weight: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    growth_score: NDArray[np.float32],
+    fraction: float,
+    grouped: Blocks,
 ) -> NDArray[np.bool_]:
-    """Drops the smallest kept weights and grows as many positions of the largest score.
+    """Drops the blocks of the smallest kept weights and grows as many of the largest score.
 
-    Candidates for growth are all positions not kept, including those just dropped; ties go to the lowest flat
-    index. The number of kept weights never changes.
+    Candidates for growth are all blocks not kept, including those just dropped; ties go to the lowest flat
+    index (group * in + column). Full and short blocks are classes of their own, and the number of kept blocks
+    of a class never changes.
+
+    Source: algorithms.md 7.3, 7.4.
 
     Args:
-        weight: (out, in), after the optimiser step.
-        mask: (out, in) bool, present topology.
-        growth_score: (out, in), for example |dense gradient|; larger grows first.
-        fraction: zeta, share of the kept weights to replace.
+        weight: (out, in), after the optimiser step; a block's score is its sum of |w|.
+        mask: (out, in) bool, present topology, whole blocks.
+        growth_score: (out, in), for example |dense gradient|, summed over a block; larger grows first.
+        fraction: zeta, share of the kept blocks to replace.
+        grouped: the row groups; `blocks(out, 1)` for single weights.
 
     Returns:
         The new mask.
     """
-    active = np.flatnonzero(mask)
-    k = math.floor(fraction * len(active) + 1e-9)
-    if k == 0:
-        return mask.copy()
-    magnitude = np.abs(weight.ravel()[active])
-    kept = mask.ravel().copy()
-    kept[active[np.argsort(magnitude, kind="stable")[:k]]] = False
-    candidates = np.flatnonzero(~kept)
-    grown = candidates[np.argsort(-growth_score.ravel()[candidates], kind="stable")[:k]]
-    kept[grown] = True
-    return kept.reshape(mask.shape)
+    magnitude, score = grouped.sums(np.abs(weight)), grouped.sums(growth_score)
+    kept = grouped.whole(mask)
+    for _, groups in grouped.classes():
+        members = kept[groups].ravel()
+        active = np.flatnonzero(members)
+        k = math.floor(fraction * len(active) + 1e-9)
+        dropped = active[np.argsort(magnitude[groups].ravel()[active], kind="stable")[:k]]
+        members[dropped] = False
+        candidates = np.flatnonzero(~members)
+        grown = candidates[np.argsort(-score[groups].ravel()[candidates], kind="stable")[:k]]
+        members[grown] = True
+        kept[groups] = members.reshape(len(groups), -1)
+    return grouped.spread(kept)
 
 
-def evolve(topology: Topology, weights: Arrays, scores: Arrays, fraction: float) -> Topology:
-    """`evolve_layer` for every masked layer of a network; dense layers have no entry and stay so."""
-    return {
-        name: evolve_layer(weights[name], mask, scores[name], fraction) for name, mask in topology.items()
-    }
+def gradient_scores(topology: Topology, grads: Arrays) -> dict[str, NDArray[np.float32]]:
+    """RigL and MAST grow where the loss would change fastest: |dense gradient| (Evci et al. 2020)."""
+    return {layer: np.abs(grads[layer]) for layer in topology}
+
+
+def random_scores(topology: Topology, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """SET grows at random, every candidate alike (Mocanu et al. 2018)."""
+    return {layer: rng.random(mask.shape, np.float32) for layer, mask in topology.items()}

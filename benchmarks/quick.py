@@ -1,0 +1,104 @@
+"""Dense, static, RigL and MAST on the quick schedule: curves, scores, values and turnover of every run.
+
+Run: `python benchmarks/quick.py` trains what is missing under `runs/` (two at a time, over an hour on two cores; a
+stopped run goes on), then writes `benchmarks/results/quick.json` and one picture per map to `docs/`. A row holds
+the evaluation curve, the mean of its last 20 evaluations, the believed and realised values along it (paper,
+Figure 5b) and what the topology did, with seed and commit. One run per row: read the spread between the
+evaluations, and between seeds where there are several, before any difference.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mast_edge.config import load_config
+from mast_edge.console import console_on
+from mast_edge.experiments.plots import plot_win_rates
+from mast_edge.experiments.sweep import Task, train_together
+from mast_edge.runs import Run, find_run, runs_root
+
+RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parent.parent / "docs"
+OVERLAY = "configs/quick.yaml"
+METHODS = {
+    "dense": ("method=dense",),
+    "static": ("method=ss",),
+    "RigL": ("method=rigl",),
+    "MAST": (),
+    "MAST 8x1": ("topology.pattern=8x1",),
+}
+LAST = 20
+
+
+def tasks(maps: Iterable[str], extra: tuple[str, ...]) -> list[Task]:
+    """One task per method and map, the quick ones first."""
+    return [
+        Task(f"{name} {where}", f"configs/qmix_{where}.yaml", (*sets, *extra), (OVERLAY,))
+        for where in maps
+        for name, sets in METHODS.items()
+    ]
+
+
+def row(label: str, run: Run) -> dict[str, Any]:
+    """What one run was and how it went."""
+    config = load_config(run.path / "config.resolved.yaml", environ={})
+    lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    curve, values, trained, layers = (
+        [r for r in records if r["kind"] == kind] for kind in ("evaluation", "estimate", "train", "topology")
+    )
+    rates = [r["win_rate"] for r in curve]
+    return {
+        "label": label,
+        "run": run.path.name,
+        "map": config.env.map,
+        "method": config.method,
+        "pattern": config.topology.pattern,
+        "sparsity": config.sparsity,
+        "seed": config.seed,
+        "t_max": config.t_max,
+        "updates": run.manifest.updates,
+        "git_commit": run.manifest.git_commit,
+        "last_20_mean": round(statistics.fmean(rates[-LAST:]), 4),
+        "last_20_sd": round(statistics.stdev(rates[-LAST:]), 4),
+        "curve": [[r["t_env"], round(r["win_rate"], 4)] for r in curve],
+        "estimate": [
+            [r["t_env"], round(r["q_tot"], 3), round(r["realised_return"], 3)] for r in values[::10]
+        ],
+        "dead_units": round(values[-1]["dead_units"], 4),
+        "grad_norm_last": round(statistics.fmean(r["grad_norm"] for r in trained[-4 * LAST :]), 3),
+        "layers_at_end": layers[-1]["layers"] if layers else {},
+        "seconds": {
+            name: round(sum(r[f"seconds_{name}"] for r in trained), 1)
+            for name in ("env", "act", "learn", "evaluate", "checkpoint", "other")
+        },
+    }
+
+
+def main() -> None:
+    """Trains, collects, draws."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--maps", nargs="+", default=["3m", "2s3z"])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--set", action="append", default=[], help="for every run, as in mast-edge train")
+    parser.add_argument("--out", type=Path, default=RESULTS / "quick.json")
+    arguments = parser.parse_args()
+    chosen = tasks(arguments.maps, tuple(arguments.set))
+    done = train_together(chosen, console_on(sys.stderr), runs_root() / "quick-logs", arguments.workers)
+    runs = [(task.label, find_run(result["run"])) for task, result in zip(chosen, done, strict=True)]
+    rows = [row(label, run) for label, run in runs]
+    text = json.dumps({"schema": "mast-edge/quick/1", "settings": arguments.set, "rows": rows})
+    arguments.out.write_text(text.replace('{"label"', '\n{"label"') + "\n", encoding="utf-8")
+    for where in arguments.maps:
+        of_map = [(label.removesuffix(f" {where}"), run) for label, run in runs if label.endswith(where)]
+        plot_win_rates(of_map, DOCS / f"{arguments.out.stem}_{where}.png")
+    for r in rows:
+        print(f"{r['label']:16} {100 * r['last_20_mean']:5.1f} % of the last {LAST} evaluations  {r['run']}")
+
+
+if __name__ == "__main__":
+    main()
