@@ -1,9 +1,9 @@
 """What checkpoints cost: share of a training run's time, with a full replay of long episodes.
 
 Run: `python benchmarks/checkpoint.py [--maps 3m 2c_vs_64zg] [--seconds 150]`. A real run (MAST, defaults, a
-checkpoint every 60 s and at evaluations) starts with its replay filled by played episodes; the first checkpoint,
-which writes all of them, is left out, as a run pays it bit by bit. Prints the share of the time, the bytes that
-each checkpoint took, and how long plain sequential writing of the same bytes takes (the floor).
+checkpoint every 60 s and at evaluations) starts with its replay filled by played episodes; the first
+checkpoint, which writes all of them, is left out, as a run pays it bit by bit. Prints the share of the time,
+the bytes that each checkpoint took, and how long plain writing of the same bytes takes (the floor).
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Dense, static, RigL and MAST on the quick schedule: curves, scores, values and turnover of every run.
 
-Run: `python benchmarks/quick.py` trains what is missing under `runs/` (two at a time, over an hour on two cores; a
-stopped run goes on), then writes `benchmarks/results/quick.json` and one picture per map to `docs/`. A row holds
-the evaluation curve, the mean of its last 20 evaluations, the believed and realised values along it (paper,
-Figure 5b) and what the topology did, with seed and commit. One run per row: read the spread between the
-evaluations, and between seeds where there are several, before any difference.
+Run: `python benchmarks/quick.py` trains what is missing under `runs/` (two at a time, over an hour on
+two cores; a stopped run goes on), then writes `benchmarks/results/quick.json` and a picture per map. A
+row holds the evaluation curve, the mean of its last 20 evaluations, the believed and realised values along it
+(paper, Figure 5b) and what the topology did, with seed and commit. One run per row: read the spread between
+the evaluations, and between seeds where there are several, before any difference.
 """
 
 import argparse

@@ -350,13 +350,17 @@ def _pointed(root: Path) -> str | None:
 
 def _remove_leftovers(path: Path) -> None:
     """Clears what a killed process left."""
-    for part in path.glob(".*.part"):
-        part.unlink()
+    for folder in (path, path / "replay", path / "masks"):
+        for part in folder.glob(".*.part"):
+            part.unlink()
     recover_checkpoints(path)
 
 
 def _empty(path: Path) -> None:
+    """Discards a run; one that a kill leaves half discarded can still go on from its newest checkpoint."""
     (path / "manifest.json").unlink(missing_ok=True)
+    for checkpoint in checkpoints(path):
+        remove_checkpoint(checkpoint)
     for entry in path.iterdir():
         if entry.name.startswith(LOCK_FILE):
             continue

@@ -20,6 +20,7 @@ Path = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+TOO_DEEP = f"nesting must be at most {MAX_DEPTH} levels deep; got more."
 MAX_VALUES = 10_000
 """Far above any config; keeps a hostile megabyte of tiny values from costing seconds."""
 
@@ -144,6 +145,8 @@ class _Parser:
             mark = error.problem_mark or error.context_mark
             where = self._at_line(mark.line + 1) if mark is not None else self._name
             problem = " ".join(str(error.problem or error.context).split())
+            if "nesting depth" in problem:  # libyaml looks ahead, and has a limit of its own
+                raise ConfigError(f"{where}: {TOO_DEEP}") from error
             raise ConfigError(f"{where}: a config must be valid YAML; got: {problem}.") from error
         except (yaml.YAMLError, UnicodeEncodeError) as error:
             problem = " ".join(str(error).split())
@@ -172,7 +175,7 @@ class _Parser:
         if tag is not None:
             raise ConfigError(f"{where}: values must not carry tags; got '{_short(tag)}'. Remove the tag.")
         if len(path) > MAX_DEPTH:
-            raise ConfigError(f"{where}: nesting must be at most {MAX_DEPTH} levels deep; got more.")
+            raise ConfigError(f"{where}: {TOO_DEEP}")
         if isinstance(event, yaml.ScalarEvent):
             return read_scalar(event.value, where) if event.implicit[0] else str(event.value)
         if isinstance(event, yaml.SequenceStartEvent):

@@ -178,6 +178,11 @@ def test_every_registered_method_has_a_preset() -> None:
     assert set(ALGORITHM_PRESETS) < set(ALGORITHMS) == set(ALGORITHM)
 
 
+def test_the_least_capacity_matters_only_where_capacity_is_dynamic() -> None:
+    for least in (8, 6000):
+        assert resolve({"env": {"map": "3m"}, "replay": {"min_capacity": least}}).replay.min_capacity == least
+
+
 def test_a_ticket_named_after_a_method_is_the_run_that_these_values_make_with_it() -> None:
     common = {"env": {"map": "3m"}, "seed": 3}
     evolving = {"topology": {"pattern": "8x1"}, "optim": {"lr": 1e-3}}
@@ -333,12 +338,12 @@ MISTAKES = [
         "algorithm: wqmix",
         3,
         "algorithm must be one of qmix, ow_qmix, res, vdn; got 'wqmix'",
-        "mean 'ow_qmix'",
+        "Did you mean 'qmix'?",
     ),
     (
         "target:\n  operator: mean",
         4,
-        "target.operator must be one of joint_softmax, max, max_double, mellowmax, soft_mellowmax, softmax; got",
+        "target.operator must be one of joint_softmax, max, max_double, mellowmax, soft_mellowmax, softmax;",
         "",
     ),
     ("target: {lambda: 1.5}", 3, "target.lambda must be a number >= 0 and <= 1; got 1.5", ""),
@@ -416,12 +421,12 @@ MISTAKES = [
         "topology:\n  pattern:\n    fc3: 8x1",
         5,
         "topology.pattern.fc3 must be a network (agent, mixer, cagent, cmixer), a layer of the agent (fc1, ",
-        "Did you mean 'fc1'?",
+        "Did you mean 'fc2'?",
     ),
     (
         "topology:\n  pattern: {cmixer.net.5: 8x1}",
         4,
-        "or of a network (cmixer.net.0, cmixer.net.2, cmixer.net.4, cmixer.net.6, cmixer.V.0, cmixer.V.2); got",
+        "or of a network (cmixer.net.0, cmixer.net.2, cmixer.net.4, cmixer.net.6, cmixer.V.0, cmixer.V.2);",
         "Did you mean 'cmixer.net.",
     ),
     ("topology: {pattern: {V.0: 8x1}}", 3, "(mixer.hyper_w_1.0, ", "Did you mean 'mixer.V.0'?"),
@@ -452,7 +457,7 @@ MISTAKES = [
     (
         "topology: {ticket: tiny}",
         3,
-        "topology.ticket must be random, a method with masks (ss, set, rigl, rlx2, mast) or a finished run; got",
+        "topology.ticket must be random, a method with masks (ss, set, rigl, rlx2, mast) or a finished run;",
         "'tiny'",
     ),
     (

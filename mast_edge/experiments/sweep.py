@@ -123,10 +123,14 @@ def _start(task: Task, log_folder: Path) -> _Watched:
     return _Watched(task, runs_root() / run_name(config), config.t_max, config.sparsity, process, errors)
 
 
+def _running(watched: list[_Watched]) -> list[_Watched]:
+    return [w for w in watched if w.process.poll() is None]
+
+
 def _watch(
     watched: list[_Watched], tasks: Sequence[Task], workers: int, console: Console, log_folder: Path
 ) -> None:
-    """Starts the tasks in order, `workers` at a time, into `watched`; returns when all ended or one failed."""
+    """Starts the tasks in order, `workers` at a time, into `watched`, until all ended or one failed."""
     columns = (
         TextColumn("{task.description:>14}"), BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%"),
         TextColumn("{task.fields[facts]}"), TimeRemainingColumn(compact=True),
@@ -135,8 +139,8 @@ def _watch(
     said = time.monotonic()
     with Progress(*columns, console=console, disable=plain, speed_estimate_period=120) as progress:
         bars: dict[str, TaskID] = {}
-        while len(watched) < len(tasks) or any(w.process.poll() is None for w in watched):
-            while len(watched) < len(tasks) and sum(w.process.poll() is None for w in watched) < workers:
+        while len(watched) < len(tasks) or _running(watched):
+            while len(watched) < len(tasks) and len(_running(watched)) < workers:
                 watched.append(w := _start(tasks[len(watched)], log_folder))
                 bars[w.task.label] = progress.add_task(w.task.label, total=w.t_max, facts="")
             time.sleep(POLL_SECONDS)
@@ -145,7 +149,7 @@ def _watch(
                 progress.update(bars[w.task.label], completed=w.seen.get("t_env", 0), facts=w.facts())
             if plain and time.monotonic() - said >= PLAIN_SECONDS:
                 said = time.monotonic()
-                for w in (w for w in watched if w.process.poll() is None):
+                for w in _running(watched):
                     done = w.seen.get("t_env", 0) / w.t_max
                     console.print(f"{w.task.label}: {done:4.0%}  {w.facts()}", highlight=False)
             if any(w.process.poll() not in (None, 0) for w in watched):

@@ -2,10 +2,11 @@
 
 A checkpoint folder holds the agent for the other stages (`mast_edge.checkpoint_files`) and, private to
 training, `state.safetensors` (weights, targets, optimiser, masks, environment) and `resume.json` (counters,
-random streams). Episodes live beside the checkpoints in `replay/`, one segment per checkpoint, so that each
-is written once.
+random streams, the metrics not yet logged). Episodes live beside the checkpoints in `replay/`, one segment
+per checkpoint, so that each is written once.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from itertools import islice
@@ -14,16 +15,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from mast_edge.atomic import write_atomically
-from mast_edge.errors import ArtifactVersion
+from mast_edge.errors import ArtifactCorrupt, ArtifactVersion, MissingInput
 from mast_edge.train.learners.torch import TorchLearner
 from mast_edge.train.replay import Episode, ReplayBuffers
+from mast_edge.train.window import Window
 
 STATE_FILE = "state.safetensors"
 RESUME_FILE = "resume.json"
-RESUME_SCHEMA = "mast-edge/resume/2"
+RESUME_SCHEMA = "mast-edge/resume/3"
+DIGEST = "sha256"
+"""Key of a replay segment's metadata: safetensors itself notices no flipped bit."""
 
 
 @dataclass
@@ -52,13 +57,17 @@ def write_state(
     streams: dict[str, np.random.Generator],
     env_snapshot: NDArray[np.uint8] | None,
     counters: Counters,
+    window: Window,
 ) -> None:
     """Writes the private part of a checkpoint into `folder`, whose owner makes it atomic.
 
     `env_snapshot` is None where the environment cannot be saved.
+
+    Raises:
+        MastEdgeError: the file system refused.
     """
     arrays = {**learner.state(), **({} if env_snapshot is None else {"env": env_snapshot})}
-    (folder / STATE_FILE).write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+    write_atomically(folder / STATE_FILE, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
     resume = {
         "schema": RESUME_SCHEMA,
         "counters": vars(counters),
@@ -66,8 +75,9 @@ def write_state(
         "replaced": learner.replaced,
         "replay": {"stored": replay.stored, "held": len(replay.episodes)},
         "streams": {name: rng.bit_generator.state for name, rng in streams.items()},
+        "window": window.state(),
     }
-    (folder / RESUME_FILE).write_text(json.dumps(resume, indent=1), encoding="utf-8")
+    write_atomically(folder / RESUME_FILE, json.dumps(resume, indent=1).encode())
 
 
 def read_state(
@@ -76,14 +86,21 @@ def read_state(
     replay: ReplayBuffers,
     streams: dict[str, np.random.Generator],
     journal: "ReplayJournal",
-) -> tuple[Counters, NDArray[np.uint8] | None]:
+    *,
+    complete: bool = False,
+) -> tuple[Counters, Window, NDArray[np.uint8] | None]:
     """Brings learner, replay and streams back to where the checkpoint left them.
 
+    Args:
+        complete: the run has ended with this checkpoint; its replay may be gone.
+
     Returns:
-        The counters and the environment's snapshot, None where there is none.
+        The counters, the metrics not yet logged, and the environment's snapshot, None where there is none.
 
     Raises:
         ArtifactVersion: another version of this package wrote it.
+        MissingInput: the journal lacks episodes.
+        ArtifactCorrupt: a segment of the journal was damaged.
     """
     arrays = load_file(folder / STATE_FILE)
     resume: dict[str, Any] = json.loads((folder / RESUME_FILE).read_text(encoding="utf-8"))
@@ -97,8 +114,14 @@ def read_state(
     for name, state in resume["streams"].items():
         streams[name].bit_generator.state = state
     stored, held = resume["replay"]["stored"], resume["replay"]["held"]
-    replay.restore(journal.read(stored - held, stored), stored)
-    return Counters(**resume["counters"]), env_snapshot
+    episodes = [] if complete else journal.read(stored - held, stored)
+    if len(episodes) != held and not complete:
+        raise MissingInput(
+            f"{journal.folder}: replay must hold episodes {stored - held} to {stored - 1}; got "
+            f"{len(episodes)} of {held}. Start the run over with --fresh."
+        )
+    replay.restore(episodes, stored)
+    return Counters(**resume["counters"]), Window.restored(resume["window"]), env_snapshot
 
 
 class ReplayJournal:
@@ -131,19 +154,23 @@ class ReplayJournal:
         if episodes:
             first = replay.stored - len(episodes)
             path = self.folder / f"episodes-{first:09d}-{replay.stored:09d}.safetensors"
-            write_atomically(path, save(_join(episodes)))
+            arrays = _join(episodes)
+            write_atomically(path, save(arrays, {DIGEST: _digest(arrays)}))
 
     def read(self, first: int, end: int) -> list[Episode]:
         """Episodes first .. end - 1; segments past `end` belong to work that was lost and are removed.
 
         `read(0, 0)` empties the journal: a run that was killed before its first checkpoint starts over.
+
+        Raises:
+            ArtifactCorrupt: a segment is not what was written.
         """
         episodes: list[Episode] = []
         for start, stop, path in self._segments():
             if start >= end:
                 path.unlink()
             elif stop > first:
-                episodes += _split(load_file(path))[max(0, first - start) :]
+                episodes += _split(_load_segment(path))[max(0, first - start) :]
         return episodes
 
     def prune(self, oldest: int) -> None:
@@ -157,6 +184,31 @@ def oldest_needed(checkpoints: list[Path]) -> int:
     """The first episode that any of these checkpoints still refers to."""
     resumes = [json.loads((c / RESUME_FILE).read_text(encoding="utf-8"))["replay"] for c in checkpoints]
     return min((r["stored"] - r["held"] for r in resumes), default=0)
+
+
+def _load_segment(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            expected = (file.metadata() or {}).get(DIGEST)
+            arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except (SafetensorError, OSError) as problem:
+        raise ArtifactCorrupt(
+            f"{path}: replay must be safetensors; got {problem}. Start the run over with --fresh."
+        ) from problem
+    if _digest(arrays) != expected:
+        raise ArtifactCorrupt(
+            f"{path}: replay must have SHA-256 {expected}; got {_digest(arrays)}. "
+            "Start the run over with --fresh."
+        )
+    return arrays
+
+
+def _digest(arrays: dict[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _join(episodes: list[Episode]) -> dict[str, NDArray[Any]]:

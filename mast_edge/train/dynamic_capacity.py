@@ -49,7 +49,7 @@ def policy_distance(replay: ReplayBuffers, oldest: int, spec: EnvSpec, greedy: G
 
 
 def shrink(config: Replay, replay: ReplayBuffers, distance: float) -> int:
-    """Discards the oldest `discard` share if the distance is above its bound and more than the minimum stored.
+    """Discards the oldest `discard` share if the distance is above its bound and more than the minimum held.
 
     Returns:
         Episodes discarded.

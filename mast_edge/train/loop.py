@@ -12,6 +12,7 @@ import torch
 from mast_edge.config_fields import ExperimentConfig
 from mast_edge.errors import EnvironmentUnavailable, UsageError
 from mast_edge.runs import RunFolder
+from mast_edge.train import memory
 from mast_edge.train.session import Progress, Session, TrainResult
 from mast_edge.train.trainer import Trainer
 
@@ -50,6 +51,10 @@ def train(
     """
     torch.set_num_threads(1)  # one thread per run: results do not depend on load (training_speed.md 5)
     trainer = Trainer(config, _device(device, learner))
+    needed = memory.estimate(config, trainer.env.spec, trainer.learner.online.flat.numel())
+    memory.check(needed)
+    if on_remark is not None:
+        on_remark(memory.describe(needed))
     with (
         contextlib.closing(trainer.env),
         RunFolder.open(config, trainer.env.spec, root=runs_root, fresh=fresh) as run,

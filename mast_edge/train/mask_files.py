@@ -43,7 +43,8 @@ def write_masks(folder: Path, t_env: int, masks: Mapping[str, NDArray[np.bool_]]
     """
     packed = {name: np.packbits(mask.ravel(), bitorder="little") for name, mask in sorted(masks.items())}
     shapes = {name: list(masks[name].shape) for name in packed}
-    facts = {"schema": SCHEMA, "t_env": t_env, "shapes": shapes, "sha256": _digest(packed, shapes)}
+    facts: dict[str, Any] = {"schema": SCHEMA, "t_env": t_env, "shapes": shapes}
+    facts["sha256"] = _digest(packed, facts)
     path = folder / "masks" / f"step-{t_env:09d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     # One key: safetensors writes several in an order that changes from process to process.
@@ -79,7 +80,7 @@ def read_masks(path: Path) -> dict[str, NDArray[np.bool_]]:
         raise _malformed(path, "shapes", f"of {', '.join(packed) or 'no layer'}", ", ".join(shapes))
     for name, bits in packed.items():
         _expect_fitting(path, name, bits, shapes[name])
-    if _digest(packed, shapes) != facts["sha256"]:
+    if facts["sha256"] != _digest(packed, facts):
         raise ArtifactCorrupt(f"{path}: masks must have their digest; got another. The file was damaged.")
     return {name: _unpacked(bits, shapes[name]) for name, bits in packed.items()}
 
@@ -121,8 +122,10 @@ def _unpacked(bits: NDArray[np.uint8], shape: list[int]) -> NDArray[np.bool_]:
     return flat.astype(bool).reshape(shape)
 
 
-def _digest(packed: Mapping[str, NDArray[np.uint8]], shapes: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode())
+def _digest(packed: Mapping[str, NDArray[np.uint8]], facts: Mapping[str, Any]) -> str:
+    """Of the bits, in order of their names, after all facts but the digest."""
+    rest = {name: value for name, value in facts.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name in sorted(packed):
         digest.update(packed[name].tobytes())
     return digest.hexdigest()

@@ -113,11 +113,11 @@ def _worst_replay(spec: EnvSpec, capacity: int, kept: int, max_steps: int) -> in
 
 
 def _update_bytes_per_row(config: ExperimentConfig, spec: EnvSpec) -> int:
-    """Bytes of an update per row of the batch: packed inputs, state and avail, then activations and gradients.
+    """Bytes of an update per row of the batch: packed inputs, state and avail; activations and gradients.
 
-    4 N F + 4 S + N A  +  4 (a N (16 H + 5 A) + 4 N E + 5 (2 E_h + 2 E) + [a = 2] 5 E_c), with a agent networks
-    that are unrolled with gradient. The factors are measured: they come within 15 % of the peak of an update
-    at the episode limit on 3m, 2s3z, 3s5z, 2c_vs_64zg and 27m_vs_30m, and for OW-QMIX stay above it.
+    4 N F + 4 S + N A  +  4 (a N (16 H + 5 A) + 4 N E + 5 (2 E_h + 2 E) + [a = 2] 5 E_c), a being how many
+    agent networks are unrolled with gradient. The factors are measured: they come within 10 % of the peak of
+    a QMIX update at the episode limit on 3m, 2s3z, 3s5z, 2c_vs_64zg and 27m_vs_30m, and lie above OW-QMIX's.
     """
     net, n, a = config.network, spec.n_agents, spec.n_actions
     inputs = spec.obs_dim + a + n
@@ -156,10 +156,12 @@ def check(memory: Memory) -> None:
     )
     if steps:
         who = "train" if memory.origin in ("", "derived", "default") else memory.origin
-        episodes = steps // (spec.episode_limit + 1)
+        room = memory.limit - (memory.total - memory.replay)
+        episodes = room // replay_bytes(spec, 1, spec.episode_limit)
         raise ConfigError(
             f"{who}: replay.capacity must fit in memory; got {memory.capacity} episodes of up to "
-            f"{spec.episode_limit} steps, {parts}. Set replay.max_steps={steps}, or replay.capacity={episodes}."
+            f"{spec.episode_limit} steps, {parts}. Set replay.max_steps={steps}, or "
+            f"replay.capacity={min(episodes, memory.capacity)}."
         )
     raise ConfigError(
         f"train: memory must be enough even for the smallest replay; got {parts}. Lower {_largest(memory)}."

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ import numpy as np
 from mast_edge.checkpoint_files import Recorded, write_agent_files
 from mast_edge.config import to_dict
 from mast_edge.disk import check_free
-from mast_edge.errors import MastEdgeError
-from mast_edge.runs import RunFolder
-from mast_edge.train.checkpoint import ReplayJournal, oldest_needed, read_state, write_state
-from mast_edge.train.mask_files import write_masks
+from mast_edge.runs import RunFolder, Status
+from mast_edge.train.checkpoint import Counters, ReplayJournal, oldest_needed, read_state, write_state
+from mast_edge.train.mask_files import list_masks, write_masks
 from mast_edge.train.metrics import MetricsLog
 from mast_edge.train.replay import Episode
 from mast_edge.train.rollout import Rollout
 from mast_edge.train.topology_report import topology_facts
-from mast_edge.train.trainer import Trainer, Window
+from mast_edge.train.trainer import Trainer
+from mast_edge.train.window import Window
 
 INEXACT = (
     "resumed from a fresh episode: StarCraft II cannot save its state, so this run goes on with the same "
@@ -97,6 +97,10 @@ class Session:
             config=to_dict(self.config),
             on_remark=self._remark,
         )
+        self.saved: Counters | None = None
+        """Where the latest checkpoint stands."""
+        self.complete = False
+        """Whether the run had ended before, with that checkpoint."""
         self._resume()
         self.started = self.last_checkpoint = time.monotonic()
         self.checkpoint_seconds = 0.0
@@ -111,14 +115,21 @@ class Session:
 
     def _resume(self) -> None:
         """Brings trainer and log to the latest checkpoint, or to the start."""
-        trainer = self.trainer
+        trainer, manifest = self.trainer, self.folder.manifest
         latest = self.folder.latest_checkpoint()
         if latest is None:
             self.log.resume(0)
             self.journal.read(0, 0)
             return
+        self.complete = manifest.status == "complete" and manifest.checkpoint == latest.name
         learner, replay, streams = trainer.learner, trainer.replay, trainer.streams
-        trainer.counters, snapshot = read_state(latest, learner, replay, streams, self.journal)
+        trainer.counters, trainer.window, snapshot = read_state(
+            latest, learner, replay, streams, self.journal, complete=self.complete
+        )
+        self.saved = replace(trainer.counters)
+        for t_env, path in list_masks(self.folder.path):
+            if t_env > trainer.counters.t_env:
+                path.unlink()  # of work that was lost
         if trainer.env.seeded and snapshot is not None:
             trainer.env.restore(snapshot)
         else:
@@ -133,28 +144,29 @@ class Session:
     def run(self, stop: list[int]) -> TrainResult:
         """Iterates until t_max or until a signal has arrived in `stop`."""
         trainer = self.trainer
-        if trainer.done:
+        if self.complete:
+            self.journal.prune(trainer.replay.stored)  # a kill may have come before that
             return self._result("complete")
-        try:
-            while not stop:
-                while trainer.snapshot_due:
-                    self._snapshot()
-                if trainer.evaluation_due:
-                    self._evaluate()
-                if trainer.done:
-                    break
-                trainer.iterate()
-                self.evaluated = None
-                if trainer.capacity_check_due:
-                    self._check_capacity()
-                self._report()
-                if time.monotonic() - self.last_checkpoint >= self.config.checkpoint.interval_seconds:
-                    self._checkpoint("running")
-        except MastEdgeError:
-            self.folder.update_manifest(status="failed")
-            raise
-        status = "complete" if trainer.done and not trainer.evaluation_due else "interrupted"
-        self._checkpoint(status)
+        while not stop:
+            while trainer.snapshot_due:
+                self._snapshot()
+            if trainer.evaluation_due:
+                self._evaluate()
+            if trainer.done:
+                break
+            trainer.iterate()
+            self.evaluated = None
+            if trainer.capacity_check_due:
+                self._check_capacity()
+            self._report()
+            if time.monotonic() - self.last_checkpoint >= self.config.checkpoint.interval_seconds:
+                self._checkpoint("running")
+        owed = not trainer.done or trainer.evaluation_due or trainer.snapshot_due
+        status: Status = "interrupted" if owed else "complete"
+        if self.saved != trainer.counters:
+            self._checkpoint(status)
+        else:  # nothing has happened since the latest checkpoint
+            self._update_manifest(status)
         if status == "complete":
             self.journal.prune(trainer.replay.stored)  # nothing is trained on it any more
         self._show(force=True)
@@ -235,7 +247,7 @@ class Session:
             self.log.write("train", trainer.counters.t_env, metrics)
         self._show()
 
-    def _checkpoint(self, status: str) -> None:
+    def _checkpoint(self, status: Status) -> None:
         """Writes all that a resumed run needs; the one before stays valid until this one is whole."""
         began = time.monotonic()
         trainer, counters = self.trainer, self.trainer.counters
@@ -260,12 +272,20 @@ class Session:
             },
         )
         self.journal.prune(oldest_needed(self.folder.checkpoints()))
-        self.folder.update_manifest(
-            status=status, t_env=counters.t_env, updates=trainer.learner.updates, win_rate=trainer.win_rate
-        )
+        self._update_manifest(status)
+        self.saved = replace(counters)
         self.last_checkpoint = time.monotonic()
         self.checkpoint_seconds = self.last_checkpoint - began
         trainer.window.seconds["checkpoint"] += self.checkpoint_seconds
+
+    def _update_manifest(self, status: Status) -> None:
+        trainer = self.trainer
+        self.folder.update_manifest(
+            status=status,
+            t_env=trainer.counters.t_env,
+            updates=trainer.learner.updates,
+            win_rate=trainer.win_rate,
+        )
 
     def _checkpoint_bytes(self) -> int:
         """About what the next checkpoint will write."""
@@ -285,7 +305,15 @@ class Session:
             _recorded(episodes[: trainer.recorded_episodes]),
         )
         snapshot = trainer.env.snapshot() if trainer.env.seeded else None
-        write_state(folder, trainer.learner, trainer.replay, trainer.streams, snapshot, trainer.counters)
+        write_state(
+            folder,
+            trainer.learner,
+            trainer.replay,
+            trainer.streams,
+            snapshot,
+            trainer.counters,
+            trainer.window,
+        )
 
     def _steps_per_second(self) -> float:
         return (self.trainer.counters.t_env - self.steps_before) / max(1e-9, time.monotonic() - self.started)

@@ -59,8 +59,8 @@ def take_ticket(config: ExperimentConfig, networks: dict[str, Shapes]) -> Ticket
     if run.status != "complete" or not fits:
         raise ConfigError(
             f"train: topology.ticket must be a complete run of {config.algorithm} on {config.env.map} at "
-            f"sparsity {config.sparsity:g}; got {run.path.name}, {run.status}, {found.algorithm} on {found.map} "
-            f"at {found.sparsity:g}. Finish it: mast-edge train {run.path / 'config.resolved.yaml'}"
+            f"sparsity {config.sparsity:g}; got {run.path.name}, {run.status}, {found.algorithm} on "
+            f"{found.map} at {found.sparsity:g}. Finish it: mast-edge train {run.path / 'config.resolved.yaml'}"
         )
     verify_checkpoint(run.checkpoint)
     arrays = load_file(run.checkpoint / STATE_FILE)

@@ -6,7 +6,6 @@
 import time
 import zlib
 from collections import deque
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from mast_edge.train.learners.torch import Estimate, TorchLearner
 from mast_edge.train.replay import Episode, PackedBatch, ReplayBuffers, pack
 from mast_edge.train.rollout import Actor, Rollout, epsilon, play_episodes, play_exactly
 from mast_edge.train.tickets import take_ticket
+from mast_edge.train.window import Window
 from mast_edge.widths import network_widths
 
 STREAMS = ("topology", "acting", "sampling", "estimates")
@@ -58,44 +58,6 @@ def make_env(config: ExperimentConfig, n_envs: int, seed: int) -> BatchEnv:
 def training_seed(seed: int) -> int:
     """First environment seed of a run, in [0, 2**30)."""
     return zlib.crc32(f"training {seed}".encode()) >> 2
-
-
-PHASES = ("env", "act", "learn", "evaluate", "checkpoint")
-"""Where the wall time of a run goes; `learn` includes sampling and packing, `evaluate` the estimates."""
-
-
-@dataclass
-class Window:
-    """Sums since the last line of metrics.jsonl."""
-
-    updates: int = 0
-    episodes_lost: int = 0
-    started: float = field(default_factory=time.perf_counter)
-    sums: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
-    returns: list[float] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    wins: list[bool] = field(default_factory=list)
-
-    def add(self, metrics: dict[str, float]) -> None:
-        """Counts one update."""
-        self.updates += 1
-        for name, value in metrics.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def means(self) -> dict[str, float]:
-        """Means over updates and episodes of the window, and where its seconds went."""
-        means = {name: value / self.updates for name, value in self.sums.items()}
-        if self.returns:
-            means["return"] = float(np.mean(self.returns))
-            means["episode_length"] = float(np.mean(self.lengths))
-            means["train_win_rate"] = float(np.mean(self.wins))
-        elapsed = max(1e-9, time.perf_counter() - self.started)
-        means["updates_per_second"] = self.updates / elapsed
-        for name, value in self.seconds.items():
-            means[f"seconds_{name}"] = value
-        means["seconds_other"] = max(0.0, elapsed - sum(self.seconds.values()))
-        return means
 
 
 class Trainer:
@@ -208,7 +170,8 @@ class Trainer:
         """Greedy episodes with the online agent; each evaluation has environments and seeds of its own."""
         started = time.perf_counter()
         rollout = self.greedy(self.config.evaluation.episodes, self.counters.evaluations)
-        self.counters.evaluations += 1
+        # An episode longer than the interval passes a point of the grid; that one is left out.
+        self.counters.evaluations = self.counters.t_env // self.config.evaluation.interval + 1
         self.evaluations.append(float(rollout.won.mean()))
         self.window.seconds["evaluate"] += time.perf_counter() - started
         return rollout

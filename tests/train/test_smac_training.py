@@ -93,8 +93,7 @@ def test_a_stopped_run_goes_on_from_a_fresh_episode(tmp_path: Path, fake: FakeGa
     second = train(config, device="cpu", runs_root=tmp_path / "runs", on_remark=said.append)
     assert (second.status, second.run) == ("complete", first.run)
     assert second.t_env >= 600
-    assert len(said) == 1
-    assert "not bit for bit" in said[0]
+    assert len([line for line in said if "not bit for bit" in line]) == 1
     run = tmp_path / "runs" / first.run
     assert "not bit for bit" in (run / "log.txt").read_text()
     assert fake.waiting() == []

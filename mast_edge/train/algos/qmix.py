@@ -54,7 +54,7 @@ class Qmix:
         """(P,) V_t of every row (algorithms.md 4.2, 4.3); call without gradient."""
         target_q = utilities(target, "agent", batch)
         if self.config.target.operator == "joint_softmax":
-            return self._joint_softmax(online, target, online_q, target_q, batch)
+            return self.joint_softmax(online, target, online_q, target_q, batch)
         chosen = operator_values(self.config.target, online_q, target_q, batch.avail)
         return self.mix(target, chosen, batch.state)
 
@@ -74,7 +74,7 @@ class Qmix:
         made = mixing(bank.network("mixer"), state, q.shape[1])
         return made.alternatives(chosen, q)
 
-    def _joint_softmax(
+    def joint_softmax(
         self,
         online: ParameterBank,
         target: ParameterBank,
@@ -86,6 +86,14 @@ class Qmix:
 
         Source: algorithms.md 4.3 (Pan et al. 2021). Candidates are the greedy joint action with one agent's
         action replaced. Rows are worked on in parts that fit a cache.
+
+        Args:
+            online, target: parameters.
+            online_q, target_q: (P, N, A) utilities of both.
+            batch: P packed rows.
+
+        Returns:
+            (P,).
         """
         config = self.config.target
         best = online_q.masked_fill(~batch.avail, -torch.inf).argmax(2, keepdim=True)

@@ -120,7 +120,7 @@ class TorchLearner:
             loss, grad_norm, q_tot, target, td_error, and what the algorithm adds.
 
         Raises:
-            Divergence: loss, utilities, gradient norm or the new weights are not finite.
+            Divergence: loss, utilities, gradient norm, target weights or the new weights are not finite.
         """
         self.online.grad.zero_()
         made = self.algorithm.loss(self.online, self.target, tensor_batch(batch, self.device), t_env)
@@ -151,7 +151,9 @@ class TorchLearner:
         optim, grad, flat = self.config.optim, self.online.grad, self.online.flat
         grad.mul_(self.mask)
         norm = float(grad.norm())
-        self._expect_finite({"loss": made.loss, "utilities": made.q, "gradient norm": torch.tensor(norm)})
+        met = {"loss": made.loss, "utilities": made.q, "gradient norm": torch.tensor(norm)}
+        # The loss may not show them: an operator skips actions, and gates bound what is infinite.
+        self._expect_finite({**met, "target weights": self.target.flat})
         grad.mul_(min(1.0, optim.clip_norm / (norm + 1e-6)))
         self.square_avg.mul_(optim.alpha).addcmul_(grad, grad, value=1.0 - optim.alpha)
         flat.addcdiv_(grad, self.square_avg.sqrt().add_(optim.eps), value=-optim.lr)
@@ -163,9 +165,9 @@ class TorchLearner:
         wrong = [name for name, value in values.items() if not bool(torch.isfinite(value).all())]
         if wrong:
             raise Divergence(
-                f"learner: loss, gradient, utilities and weights must be finite; got {', '.join(wrong)} that "
-                f"{'is' if len(wrong) == 1 else 'are'} not, at update {self.updates + 1}. The last checkpoint "
-                "is kept; lower optim.lr or look at the rewards."
+                "learner: loss, gradient, utilities and weights must be finite; got others in "
+                f"{', '.join(wrong)} at update {self.updates + 1}. The last checkpoint is kept; lower "
+                "optim.lr or look at the rewards."
             )
 
     @torch.no_grad()
