@@ -51,16 +51,16 @@ def train(
     """
     torch.set_num_threads(1)  # one thread per run: results do not depend on load (training_speed.md 5)
     trainer = Trainer(config, _device(device, learner))
-    needed = memory.estimate(config, trainer.env.spec, trainer.learner.online.flat.numel())
-    memory.check(needed)
-    if on_remark is not None:
-        on_remark(memory.describe(needed))
-    with (
-        contextlib.closing(trainer.env),
-        RunFolder.open(config, trainer.env.spec, root=runs_root, fresh=fresh) as run,
-        _stop_signals() as stop,
-    ):
-        return Session(run, trainer, progress, on_remark).run(stop)
+    with contextlib.closing(trainer.env):
+        needed = memory.estimate(config, trainer.env.spec, trainer.learner.online.flat.numel())
+        memory.check(needed)
+        if on_remark is not None:
+            on_remark(memory.describe(needed))
+        with (
+            RunFolder.open(config, trainer.env.spec, root=runs_root, fresh=fresh) as run,
+            _stop_signals() as stop,
+        ):
+            return Session(run, trainer, progress, on_remark).run(stop)
 
 
 def _device(device: str, learner: str) -> torch.device:

@@ -134,6 +134,7 @@ def trainer(**replay: object) -> Trainer:
         "t_max": 2000,
         "rollout": {"n_envs": 4},
         "replay": values,
+        "exploration": {"start": 1.0, "end": 1.0},
     }
     return Trainer(resolve(config), torch.device("cpu"))
 
