@@ -18,6 +18,7 @@ from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as safetensors_bytes
 
 from mast_edge.atomic import write_atomically
+from mast_edge.disk import write_part
 from mast_edge.errors import (
     ArtifactCorrupt,
     ArtifactInconsistent,
@@ -98,6 +99,7 @@ def write_agent_files(
     Raises:
         ArtifactInconsistent: a shape, a mask or the recorded rows disagree with the specs.
         ArtifactValue: a weight is not finite.
+        MastEdgeError: the file system refused.
     """
     agent = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in weights.items()}
     active = {layer: np.asarray(mask) != 0 for layer, mask in masks.items()}
@@ -118,7 +120,7 @@ def write_agent_files(
         ),
     }
     for name, data in contents.items():
-        write_atomically(folder / name, data)
+        write_part(folder / name, data)
     return {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
 
 

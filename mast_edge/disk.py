@@ -31,6 +31,25 @@ def check_free(path: Path, needed: int) -> None:
         )
 
 
+def write_part(path: Path, data: bytes) -> None:
+    """Writes a file of a folder that counts once it is complete, whose owner forces it to disk.
+
+    Args:
+        path: in an existing folder.
+        data: whole content.
+
+    Raises:
+        MastEdgeError: the file system refused.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as problem:
+        raise MastEdgeError(
+            f"{path}: file must be writable ({len(data)} bytes); got {problem.strerror or problem}. "
+            "Free space, then run the same command again."
+        ) from problem
+
+
 def file_sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:

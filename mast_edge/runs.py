@@ -169,9 +169,11 @@ class RunFolder:
             if (path / "manifest.json").exists():
                 manifest = _own_manifest(path, config, env)
                 run = cls(path, manifest, lock, config.checkpoint.keep)
-                run.note(f"resumed at {manifest.checkpoint or 'the start'}")
-                if manifest.status != "complete":
-                    run.update_manifest(status="running")
+                # A kill may have come between the two, and people remove damaged checkpoints.
+                newest = next((checkpoint.name for checkpoint in reversed(checkpoints(path))), None)
+                run.note(f"resumed at {newest or 'the start'}")
+                if (manifest.status, manifest.checkpoint) != ("complete", newest):
+                    run.update_manifest(status="running", checkpoint=newest)
                 return run
             (path / "checkpoints").mkdir(exist_ok=True)
             write_atomically(path / "config.resolved.yaml", dump_yaml(config).encode())

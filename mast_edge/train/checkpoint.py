@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from mast_edge.atomic import write_atomically
+from mast_edge.disk import write_part
 from mast_edge.errors import ArtifactCorrupt, ArtifactVersion, MissingInput
 from mast_edge.train.learners.torch import TorchLearner
 from mast_edge.train.replay import Episode, ReplayBuffers
@@ -67,7 +68,7 @@ def write_state(
         MastEdgeError: the file system refused.
     """
     arrays = {**learner.state(), **({} if env_snapshot is None else {"env": env_snapshot})}
-    write_atomically(folder / STATE_FILE, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+    write_part(folder / STATE_FILE, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
     resume = {
         "schema": RESUME_SCHEMA,
         "counters": vars(counters),
@@ -77,7 +78,7 @@ def write_state(
         "streams": {name: rng.bit_generator.state for name, rng in streams.items()},
         "window": window.state(),
     }
-    write_atomically(folder / RESUME_FILE, json.dumps(resume, indent=1).encode())
+    write_part(folder / RESUME_FILE, json.dumps(resume, indent=1).encode())
 
 
 def read_state(

@@ -50,7 +50,7 @@ def train(
         MastEdgeError: the disk is full or not writable; the last good checkpoint is kept.
     """
     torch.set_num_threads(1)  # one thread per run: results do not depend on load (training_speed.md 5)
-    trainer = Trainer(config, _device(device, learner))
+    trainer = Trainer(config, _device(device, learner), runs_root)
     with contextlib.closing(trainer.env):
         needed = memory.estimate(config, trainer.env.spec, trainer.learner.online.flat.numel())
         memory.check(needed)

@@ -115,26 +115,31 @@ class Session:
 
     def _resume(self) -> None:
         """Brings trainer and log to the latest checkpoint, or to the start."""
-        trainer, manifest = self.trainer, self.folder.manifest
+        trainer = self.trainer
         latest = self.folder.latest_checkpoint()
         if latest is None:
             self.log.resume(0)
             self.journal.read(0, 0)
+            self._drop_masks(-1)
             return
-        self.complete = manifest.status == "complete" and manifest.checkpoint == latest.name
+        self.complete = self.folder.manifest.status == "complete"
         learner, replay, streams = trainer.learner, trainer.replay, trainer.streams
         trainer.counters, trainer.window, snapshot = read_state(
             latest, learner, replay, streams, self.journal, complete=self.complete
         )
         self.saved = replace(trainer.counters)
-        for t_env, path in list_masks(self.folder.path):
-            if t_env > trainer.counters.t_env:
-                path.unlink()  # of work that was lost
+        self._drop_masks(trainer.counters.t_env)
         if trainer.env.seeded and snapshot is not None:
             trainer.env.restore(snapshot)
         else:
             self._remark(INEXACT)
         trainer.evaluations.extend(self.log.resume(trainer.counters.metrics_bytes))
+
+    def _drop_masks(self, last: int) -> None:
+        """Removes masks of work that was lost: those saved after environment step `last`."""
+        for t_env, path in list_masks(self.folder.path):
+            if t_env > last:
+                path.unlink()
 
     def _remark(self, text: str) -> None:
         self.folder.note(text)
@@ -288,10 +293,13 @@ class Session:
         )
 
     def _checkpoint_bytes(self) -> int:
-        """About what the next checkpoint will write."""
-        parameters = self.trainer.learner.online.flat.numel()
-        new = self.journal.unwritten(self.trainer.replay)
-        return sum(e.nbytes for e in new) + 5 * 4 * parameters
+        """About the most that the next checkpoint will write."""
+        trainer, spec = self.trainer, self.trainer.env.spec
+        parameters = trainer.learner.online.flat.numel()
+        new = self.journal.unwritten(trainer.replay)
+        row = spec.n_agents * (4 * spec.obs_dim + spec.n_actions + 4)
+        recorded = trainer.recorded_episodes * spec.episode_limit * row
+        return sum(e.nbytes for e in new) + recorded + 5 * 4 * parameters
 
     def _write_files(self, folder: Path) -> None:
         trainer = self.trainer

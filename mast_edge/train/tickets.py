@@ -6,6 +6,7 @@ MAST run itself.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -14,7 +15,7 @@ from mast_edge.checkpoint_folders import verify_checkpoint
 from mast_edge.config_fields import ExperimentConfig
 from mast_edge.errors import ConfigError
 from mast_edge.runs import find_run
-from mast_edge.topology import Shapes, Topology
+from mast_edge.topology import Shapes, Topology, layer_blocks, layer_pattern
 from mast_edge.train.checkpoint import STATE_FILE
 
 RANDOM = "random"
@@ -37,12 +38,15 @@ class Ticket:
     stream: str
 
 
-def take_ticket(config: ExperimentConfig, networks: dict[str, Shapes]) -> Ticket:
+def take_ticket(
+    config: ExperimentConfig, networks: dict[str, Shapes], runs_root: Path | None = None
+) -> Ticket:
     """The masks and the first weights that `topology.ticket` and `topology.ticket_init` ask for.
 
     Args:
         config: resolved.
         networks: network -> layer -> (out, in) of the run that will wear the masks.
+        runs_root: where run folders live; `mast_edge.runs.runs_root()` when None.
 
     Raises:
         MissingInput: there is no such run.
@@ -53,14 +57,15 @@ def take_ticket(config: ExperimentConfig, networks: dict[str, Shapes]) -> Ticket
     stream = TICKET_WEIGHTS if fresh else WEIGHTS
     if name in ("", RANDOM):
         return Ticket(None, config.seed, stream)
-    run = find_run(name)
+    run = find_run(name, runs_root)
     found = run.manifest
     fits = (found.algorithm, found.map, found.sparsity) == (config.algorithm, config.env.map, config.sparsity)
     if run.status != "complete" or not fits:
+        finish = f"Finish it: mast-edge train {run.path / 'config.resolved.yaml'}"
         raise ConfigError(
             f"train: topology.ticket must be a complete run of {config.algorithm} on {config.env.map} at "
             f"sparsity {config.sparsity:g}; got {run.path.name}, {run.status}, {found.algorithm} on "
-            f"{found.map} at {found.sparsity:g}. Finish it: mast-edge train {run.path / 'config.resolved.yaml'}"
+            f"{found.map} at {found.sparsity:g}. {finish if fits else 'Choose another run.'}"
         )
     verify_checkpoint(run.checkpoint)
     arrays = load_file(run.checkpoint / STATE_FILE)
@@ -76,7 +81,15 @@ def take_ticket(config: ExperimentConfig, networks: dict[str, Shapes]) -> Ticket
                     f"train: topology.ticket must have masks for {network}.{layer} of {shape}; got "
                     f"{bits.size} bytes in {run.path.name}. Choose a run with the same network widths."
                 )
-            masks[network][layer] = np.unpackbits(bits, count=size).reshape(shape).astype(bool)
+            mask = np.unpackbits(bits, count=size).reshape(shape).astype(bool)
+            pattern = layer_pattern(config.topology.pattern, network, layer)
+            grouped = layer_blocks(layer, len(mask), pattern)
+            if not np.array_equal(grouped.spread(grouped.whole(mask)), mask):
+                raise ConfigError(
+                    f"train: topology.ticket must have masks of whole {pattern} blocks in {network}.{layer}; "
+                    f"got others in {run.path.name}. Set topology.pattern as it was there."
+                )
+            masks[network][layer] = mask
     if not any(masks.values()):
         raise ConfigError(
             f"train: topology.ticket must be a run with masks; got {run.path.name}, method {found.method}. "

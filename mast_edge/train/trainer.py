@@ -6,6 +6,7 @@
 import time
 import zlib
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -60,18 +61,25 @@ def training_seed(seed: int) -> int:
     return zlib.crc32(f"training {seed}".encode()) >> 2
 
 
+def _huge_weights() -> np.errstate:
+    """Where weights explode the actor overflows first: no warnings, the next update ends the run."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 class Trainer:
     """Environment, actor, buffers and learner of one run.
 
     Args:
         config: resolved experiment.
         device: of the learner; playing is always on the CPU.
+        runs_root: where the run of a ticket is looked for; `mast_edge.runs.runs_root()` when None.
 
     Raises:
         EnvironmentUnavailable: the map cannot be played here.
+        ConfigError, MissingInput: the ticket does not fit, or is not there.
     """
 
-    def __init__(self, config: ExperimentConfig, device: torch.device) -> None:
+    def __init__(self, config: ExperimentConfig, device: torch.device, runs_root: Path | None = None) -> None:
         self.config = config
         self.env = make_env(config, config.rollout.n_envs, training_seed(config.seed))
         spec: EnvSpec = self.env.spec
@@ -85,7 +93,7 @@ class Trainer:
             network: method(config.topology, network, config.sparsity, self.streams["topology"])
             for network in algorithm.networks
         }
-        ticket = take_ticket(config, algorithm.networks)
+        ticket = take_ticket(config, algorithm.networks, runs_root)
         weights = random_stream(ticket.seed, ticket.stream)
         self.learner = TorchLearner(config, algorithm, methods, weights, device, ticket.masks)
         replay = config.replay
@@ -141,7 +149,8 @@ class Trainer:
         """Plays one episode per environment, stores it, and makes `updates_per_episode` updates for each."""
         seconds = self.window.seconds
         self.actor.load(self.learner.online.numpy("agent"))
-        rollout = play_episodes(self.env, self.actor, self.epsilon, self.streams["acting"])
+        with _huge_weights():
+            rollout = play_episodes(self.env, self.actor, self.epsilon, self.streams["acting"])
         self._keep(rollout)
         played = time.perf_counter()
         seconds["env"] += rollout.env_seconds
@@ -202,7 +211,8 @@ class Trainer:
         """
         if not self.env.seeded:
             self.actor.load(self.learner.online.numpy("agent"))
-            rollout = play_exactly(self.env, self.actor, episodes)
+            with _huge_weights():
+                rollout = play_exactly(self.env, self.actor, episodes)
             self.counters.episodes_lost += rollout.lost
             return rollout
         seed = EVALUATION_SEED + (training_seed(self.config.seed) + index * episodes) % (
@@ -211,6 +221,7 @@ class Trainer:
         env = make_env(self.config, episodes, seed)
         actor = Actor(self.agent_spec, episodes)
         actor.load(self.learner.online.numpy("agent"))
-        rollout = play_episodes(env, actor)
+        with _huge_weights():
+            rollout = play_episodes(env, actor)
         env.close()
         return rollout

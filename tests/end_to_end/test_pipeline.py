@@ -1,13 +1,16 @@
 """train, export, evaluate: the three commands as written, one after another."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from tests.end_to_end.conftest import CONFIG, SHORT, mast_edge_in
+from tests.train.small_runs import SMALL, advance, folder, small
 
 
 def test_train_leaves_a_run(trained: Path) -> None:
@@ -108,3 +111,76 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, arguments, cod
     assert "Traceback" not in done.stderr
     assert code == 2 or len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+HEAD = "env: {map: 3m}\nt_max: 1000\n"
+"""The mistakes below stand on the third line."""
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("algorithm: qmixx", "algorithm must be one of"),
+        ("topology: {pattern: 8x2}", "one of 4x1, 8x1, element"),
+        ("topology: {pattern: {mixer.hyper: 8x1}}", "a network (agent, mixer, cagent, cmixer)"),
+        ("topology: {snapshots: [0.5, 0.25]}", "greater than the share before it (0.5)"),
+        ("topology: {ticket: mastt, ticket_init: originall}", "one of fresh, original; got 'originall'"),
+        ("topology: {ticket_init: original}", "topology.ticket_init must be fresh"),
+        ("topology: {ticket: dense}", "a method with masks"),
+        ("target: {operator: soft_melowmax}", "soft_mellowmax, softmax; got 'soft_melowmax'"),
+        ("target: {returns: one_step, lambda: 0.5}", "target.lambda must be 0"),
+        ("replay: {dynamic: true, min_capacity: 3}", "at least replay.batch_size (32)"),
+        ("replay: {max_step: 100}", "Did you mean 'max_steps'?"),
+        ("rollout: {updates_per_episode: 0}", "rollout.updates_per_episode must be"),
+        ("log: {tensorboard: 1}", "log.tensorboard must be"),
+        ("res: {penalty: -0.1}", "res.penalty must be"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named_with_its_line(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str, said: str
+) -> None:
+    path = tmp_path / "mistaken.yaml"
+    path.write_text(HEAD + mistake + "\n")
+    monkeypatch.chdir(tmp_path)
+    answer = call("train", "mistaken.yaml")
+    assert answer.code == 4, answer.err
+    (line,) = answer.err.strip().splitlines()
+    assert line.startswith("mast-edge: mistaken.yaml:3")
+    assert said in line
+    assert answer.out == ""
+    assert os.listdir(tmp_path) == ["mistaken.yaml"]
+
+
+def _everything(root: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_a_ticket_that_cannot_be_had_is_refused_and_leaves_nothing(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "runs"
+    path = tmp_path / "ticket.yaml"
+    path.write_text(json.dumps({**SMALL, "method": "ss", "t_max": 200}))
+    missing = call("train", str(path), "--set", "topology.ticket=mast")
+    assert missing.code == 3
+    assert "runs: run must be a name under" in missing.err
+    assert not root.exists()
+
+    other = small(t_max=200, env={"map": "2s3z"})
+    advance(other, root)
+    name = folder(other, root).name
+    before = _everything(tmp_path)
+    for extra, said in (
+        ((), "must be a complete run of qmix on 3m at sparsity 0.8; got "),
+        (("--set", "env.map=2s3z", "--set", "sparsity=0.9"), "at sparsity 0.9; got "),
+        (
+            ("--set", "env.map=2s3z", "--set", "network.hidden_dim=24"),
+            "Choose a run with the same network widths",
+        ),
+    ):
+        wrong = call("train", str(path), "--set", f"topology.ticket={name}", *extra)
+        assert wrong.code == 4, wrong.err
+        (line,) = [line for line in wrong.err.splitlines() if line.startswith("mast-edge: ")]
+        assert said in line
+        assert name in line
+        assert _everything(tmp_path) == before

@@ -1,4 +1,7 @@
-"""A run that was stopped, or killed, goes on to the same bytes as one that never was."""
+"""A run that was stopped, or killed, goes on to the same bytes as one that never was.
+
+Source: parity_and_safety.md 6, "resume" and "kill -9".
+"""
 
 import json
 import os
@@ -6,11 +9,25 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from mast_edge.config_fields import ExperimentConfig
+from mast_edge.registry import ALGORITHMS, SPARSE_METHODS
 from tests.end_to_end.conftest import CONFIG, environment, mast_edge_in
+from tests.train.small_runs import (
+    StopAfter,
+    advance,
+    contents,
+    memory,
+    small,
+    timeless_metrics,
+    timeless_resume,
+)
 
 SETTINGS = (
     "t_max=2000",
@@ -22,17 +39,13 @@ SETTINGS = (
 ARGUMENTS = ["train", str(CONFIG), *(part for s in SETTINGS for part in ("--set", s)), "--json"]
 
 
-def _bytes_of(folder: Path) -> dict[str, bytes]:
+def _bytes_of(folder: Path) -> dict[str, Any]:
     """What the finished run holds, apart from times."""
     run = next(p for p in (folder / "runs").iterdir() if p.is_dir())
     last = run / "checkpoints" / json.loads((run / "manifest.json").read_text())["checkpoint"]
     kept = {p.name: p.read_bytes() for p in last.iterdir() if p.suffix == ".safetensors"}
-    resume = json.loads((last / "resume.json").read_text())
-    resume["counters"]["wall_seconds"] = resume["counters"]["metrics_bytes"] = 0
-    evaluations = [
-        line for line in (run / "metrics.jsonl").read_text().splitlines() if '"kind": "evaluation"' in line
-    ]
-    return {**kept, "resume": json.dumps(resume).encode(), "evaluations": "\n".join(evaluations).encode()}
+    kept |= {f"masks {p.name}": p.read_bytes() for p in (run / "masks").iterdir()}
+    return {**kept, "resume": timeless_resume(last), "metrics": timeless_metrics(run)}
 
 
 def _interrupt(folder: Path, how: signal.Signals, at_t_env: int) -> None:
@@ -77,3 +90,58 @@ def test_a_finished_run_is_not_trained_again(straight: Path) -> None:
     assert again["status"] == "complete"
     assert again["t_env"] >= 2000
     assert _bytes_of(straight) == before
+
+
+SHRINKING = {"replay": {"check_interval": 150, "policy_distance": 0.1, "min_capacity": 4, "discard": 0.3}}
+BY_DEFAULT = {
+    **{
+        f"{algorithm} {method}": (algorithm, method, {})
+        for algorithm in ALGORITHMS
+        for method in ("dense", "mast")
+    },
+    "qmix rlx2 with a shrinking replay": ("qmix", "rlx2", SHRINKING),
+    "qmix set": ("qmix", "set", {}),
+    "qmix tiny": ("qmix", "tiny", {"sparsity": 0.5}),
+    "qmix mast in blocks": ("qmix", "mast", {"topology": {"pattern": "8x1"}}),
+    "qmix ss with a random ticket": ("qmix", "ss", {"topology": {"ticket": "random"}}),
+    "vdn set, three battles at once": ("vdn", "set", {"rollout": {"n_envs": 3, "updates_per_episode": 2}}),
+}
+"""Name -> algorithm, method, further settings."""
+ALL = {f"{a} {m}": (a, m, SHRINKING if m == "rlx2" else {}) for a in ALGORITHMS for m in SPARSE_METHODS}
+
+
+def _cut(config: ExperimentConfig, root: Path, cuts: int, rng: np.random.Generator) -> dict[str, str]:
+    """Trains to the end with stops and crashes on the way; returns what the last trainer holds."""
+    for _ in range(cuts):
+        result, _ = advance(config, root, StopAfter(int(rng.integers(0, 6)), crash=bool(rng.random() < 0.5)))
+        assert result is None or result.status == "interrupted"
+    result, trainer = advance(config, root)
+    assert result is not None
+    assert result.status == "complete"
+    return memory(trainer)
+
+
+def _expect_equal(tmp_path: Path, config: ExperimentConfig, cuts: int, seed: int) -> None:
+    result, trainer = advance(config, tmp_path / "straight")
+    assert result is not None
+    assert result.status == "complete"
+    assert result.updates > 8
+    assert _cut(config, tmp_path / "cut", cuts, np.random.default_rng(seed)) == memory(trainer)
+    assert contents(config, tmp_path / "cut") == contents(config, tmp_path / "straight")
+
+
+@pytest.mark.parametrize("name", BY_DEFAULT)
+def test_cut_runs_end_as_if_they_had_not_been(tmp_path: Path, name: str) -> None:
+    algorithm, method, changes = BY_DEFAULT[name]
+    config = small(algorithm, method, **changes)
+    _expect_equal(tmp_path, config, cuts=5, seed=zlib.crc32(name.encode()))
+    if config.replay.dynamic:
+        metrics = contents(config, tmp_path / "cut")["metrics"]
+        assert sum(line["discarded"] for line in metrics if line["kind"] == "capacity") > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_every_algorithm_and_method_survives_twenty_cuts(tmp_path: Path, name: str) -> None:
+    algorithm, method, changes = ALL[name]
+    _expect_equal(tmp_path, small(algorithm, method, t_max=3000, **changes), 20, zlib.crc32(name.encode()))

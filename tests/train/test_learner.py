@@ -80,6 +80,7 @@ def test_evolution_is_due_every_interval_updates_until_training_ends() -> None:
         changed.append(made.mask != before)
     # f = 1 from the seventh update on.
     assert changed == [False, False, True, False, False, True, False, False, False]
+    assert made.learner.replaced == {"agent.fc1": 1 / 5}  # still what the sixth update did
 
 
 def test_the_target_copy_comes_after_evolution() -> None:

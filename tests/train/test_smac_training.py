@@ -101,5 +101,5 @@ def test_a_stopped_run_goes_on_from_a_fresh_episode(tmp_path: Path, fake: FakeGa
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = max((run / "checkpoints").iterdir()) / "resume.json"
     assert json.loads(last.read_text())["counters"]["episodes_lost"] == 3
-    assert sum(line.get("episodes_lost", 0) for line in lines) <= 3  # the others while a checkpoint was recorded
+    assert sum(line.get("episodes_lost", 0) for line in lines) <= 3  # the others: recordings
     assert all(0 <= line["win_rate"] <= 1 for line in lines if line["kind"] == "evaluation")
