@@ -1,7 +1,7 @@
 """Dense, static, RigL and MAST on the quick schedule: curves, scores, values and turnover of every run.
 
 Run: `python benchmarks/quick.py` trains what is missing under `runs/` (two at a time, over an hour on
-two cores; a stopped run goes on), then writes `benchmarks/results/quick.json` and a picture per map. A
+two cores; a stopped run goes on), then writes `benchmarks/results/quick_methods.json` and a picture per map. A
 row holds the evaluation curve, the mean of its last 20 evaluations, the believed and realised values along it
 (paper, Figure 5b) and what the topology did, with seed and commit. One run per row: read the spread between
 the evaluations, and between seeds where there are several, before any difference.
@@ -24,22 +24,38 @@ from mast_edge.runs import Run, find_run, runs_root
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
 OVERLAY = "configs/quick.yaml"
-METHODS = {
-    "dense": ("method=dense",),
-    "static": ("method=ss",),
-    "RigL": ("method=rigl",),
-    "MAST": (),
-    "MAST 8x1": ("topology.pattern=8x1",),
+TABLES = {
+    "methods": {
+        "dense": ("method=dense",),
+        "static": ("method=ss",),
+        "RigL": ("method=rigl",),
+        "MAST": (),
+        "MAST 8x1": ("topology.pattern=8x1",),
+    },
+    "sensitivity": {
+        "MAST, init_rescale": ("topology.init_rescale=true",),
+        "MAST, lr x3": ("optim.lr=1.5e-3",),
+        "MAST, both": ("topology.init_rescale=true", "optim.lr=1.5e-3"),
+        "dense, MAST's targets and buffers": (
+            "method=dense",
+            "target.operator=soft_mellowmax",
+            "target.returns=td_lambda",
+            "replay.online_share=12",
+        ),
+        "dense, lr x3": ("method=dense", "optim.lr=1.5e-3"),
+        "MAST, drop_fraction 0.2": ("topology.drop_fraction=0.2",),
+    },
 }
+"""Table -> label -> what differs from the quick MAST of the map."""
 LAST = 20
 
 
-def tasks(maps: Iterable[str], extra: tuple[str, ...]) -> list[Task]:
-    """One task per method and map, the quick ones first."""
+def tasks(table: str, maps: Iterable[str], extra: tuple[str, ...]) -> list[Task]:
+    """One task per row of the table and map."""
     return [
         Task(f"{name} {where}", f"configs/qmix_{where}.yaml", (*sets, *extra), (OVERLAY,))
         for where in maps
-        for name, sets in METHODS.items()
+        for name, sets in TABLES[table].items()
     ]
 
 
@@ -82,12 +98,14 @@ def row(label: str, run: Run) -> dict[str, Any]:
 def main() -> None:
     """Trains, collects, draws."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", choices=TABLES, default="methods")
     parser.add_argument("--maps", nargs="+", default=["3m", "2s3z"])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], help="for every run, as in mast-edge train")
-    parser.add_argument("--out", type=Path, default=RESULTS / "quick.json")
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/quick_TABLE.json")
     arguments = parser.parse_args()
-    chosen = tasks(arguments.maps, tuple(arguments.set))
+    arguments.out = arguments.out or RESULTS / f"quick_{arguments.table}.json"
+    chosen = tasks(arguments.table, arguments.maps, tuple(arguments.set))
     done = train_together(chosen, console_on(sys.stderr), runs_root() / "quick-logs", arguments.workers)
     runs = [(task.label, find_run(result["run"])) for task, result in zip(chosen, done, strict=True)]
     rows = [row(label, run) for label, run in runs]

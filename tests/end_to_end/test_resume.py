@@ -20,7 +20,7 @@ from mast_edge.config_fields import ExperimentConfig
 from mast_edge.registry import ALGORITHMS, SPARSE_METHODS
 from tests.end_to_end.conftest import CONFIG, environment, mast_edge_in
 from tests.train.small_runs import (
-    StopAfter,
+    StopAt,
     advance,
     contents,
     memory,
@@ -111,9 +111,9 @@ ALL = {f"{a} {m}": (a, m, SHRINKING if m == "rlx2" else {}) for a in ALGORITHMS 
 
 
 def _cut(config: ExperimentConfig, root: Path, cuts: int, rng: np.random.Generator) -> dict[str, str]:
-    """Trains to the end with stops and crashes on the way; returns what the last trainer holds."""
-    for _ in range(cuts):
-        result, _ = advance(config, root, StopAfter(int(rng.integers(0, 6)), crash=bool(rng.random() < 0.5)))
+    """Trains to the end with stops and crashes all the way; returns what the last trainer holds."""
+    for t_env in sorted(rng.integers(0, config.t_max, cuts).tolist()):
+        result, _ = advance(config, root, StopAt(t_env, crash=bool(rng.random() < 0.5)))
         assert result is None or result.status == "interrupted"
     result, trainer = advance(config, root)
     assert result is not None

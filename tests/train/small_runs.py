@@ -68,7 +68,28 @@ class StopAfter(list[int]):
         return self.left < 0
 
 
-class Tops(list[int]):
+class Watcher(list[int]):
+    """A list of signals that looks at the session it stops; `advance` introduces them."""
+
+    session: Session | None = None
+
+
+class StopAt(Watcher):
+    """Signals that arrive at an environment step; see `StopAfter` for `crash`."""
+
+    def __init__(self, t_env: int, *, crash: bool = False) -> None:
+        super().__init__()
+        self.t_env, self.crash = t_env, crash
+
+    def __bool__(self) -> bool:
+        assert self.session is not None
+        reached = self.session.trainer.counters.t_env >= self.t_env
+        if reached and self.crash:
+            raise Killed
+        return reached
+
+
+class Tops(Watcher):
     """Never a signal; notes in shared memory, as each iteration begins, how much is not saved yet.
 
     Args:
@@ -78,7 +99,6 @@ class Tops(list[int]):
     def __init__(self, rows: NDArray[np.float64]) -> None:
         super().__init__()
         self.rows, self.used = rows, 0
-        self.session: Session | None = None
 
     def __bool__(self) -> bool:
         assert self.session is not None
@@ -97,7 +117,7 @@ def advance(
     try:
         with RunFolder.open(config, trainer.env.spec, root=root) as run:
             session = Session(run, trainer)
-            if isinstance(stop, Tops):
+            if isinstance(stop, Watcher):
                 stop.session = session
             return session.run([] if stop is None else stop), trainer
     except Killed:

@@ -7,12 +7,14 @@ import torch
 from mast_edge.config import resolve
 from mast_edge.envs.skirmish import Skirmish
 from mast_edge.spec import AgentSpec
+from mast_edge.train.algos.base import utilities
 from mast_edge.train.algos.qmix import Qmix
-from mast_edge.train.learners.torch import tensor_batch
 from mast_edge.train.nets import ParameterBank, initial_weights
 from mast_edge.train.replay import pack
 from mast_edge.train.rollout import Actor, play_episodes
+from mast_edge.train.tensor_batch import tensor_batch
 from mast_edge.train.trainer import Trainer
+from mast_edge.widths import network_widths
 
 
 @pytest.fixture
@@ -23,7 +25,8 @@ def trainer() -> Trainer:
 
 def test_the_actor_and_the_learner_compute_the_same_greedy_actions() -> None:
     env = Skirmish("3m", n_envs=4, seed=3)
-    algorithm = Qmix(resolve({"env": {"map": "3m"}}), env.spec)
+    config = resolve({"env": {"map": "3m"}})
+    algorithm = Qmix(config, env.spec, network_widths(config, env.spec))
     bank = ParameterBank(algorithm.networks, torch.device("cpu"), trained=True)
     for name, value in initial_weights(algorithm.networks, np.random.default_rng(0)).items():
         bank.tensors[name].detach().copy_(torch.from_numpy(value * (3 if "agent" in name else 1)))
@@ -33,7 +36,7 @@ def test_the_actor_and_the_learner_compute_the_same_greedy_actions() -> None:
     for episode in rollout.episodes:
         batch = pack([episode], env.spec, timeout_is_terminal=True)
         with torch.no_grad():
-            q = algorithm._utilities(bank, tensor_batch(batch, torch.device("cpu")))
+            q = utilities(bank, "agent", tensor_batch(batch, torch.device("cpu")))
         greedy = q.masked_fill(~torch.from_numpy(batch.avail), -torch.inf).argmax(-1)[:-1]
         assert greedy.tolist() == episode.actions.tolist()
 

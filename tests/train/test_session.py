@@ -11,33 +11,16 @@ from mast_edge.errors import ArtifactCorrupt, MissingInput
 from mast_edge.runs import RunFolder, read_manifest
 from mast_edge.train.session import Session
 from mast_edge.train.trainer import Trainer
-from tests.train.small_runs import Killed, StopAfter, advance, contents, folder, small, timeless_metrics
-
-
-class StopAt(list[int]):
-    """Signals that arrive once a condition holds; `crash` is a kill instead."""
-
-    def __init__(self, *, crash: bool = False) -> None:
-        super().__init__()
-        self.trainer: Trainer | None = None
-        self.crash = crash
-
-    def __bool__(self) -> bool:
-        assert self.trainer is not None
-        if self.trainer.done and self.crash:
-            raise Killed
-        return self.trainer.done
-
-
-def stopped_when_done(config: Any, root: Path, *, crash: bool) -> str | None:
-    """Stops or kills the run between its last iteration and what follows it."""
-    trainer, stop = Trainer(config, torch.device("cpu")), StopAt(crash=crash)
-    stop.trainer = trainer
-    try:
-        with RunFolder.open(config, trainer.env.spec, root=root) as run:
-            return Session(run, trainer).run(stop).status
-    except Killed:
-        return None
+from tests.train.small_runs import (
+    Killed,
+    StopAfter,
+    StopAt,
+    advance,
+    contents,
+    folder,
+    small,
+    timeless_metrics,
+)
 
 
 @pytest.mark.parametrize("crash", [False, True])
@@ -49,7 +32,8 @@ def test_a_stop_after_the_last_iteration_leaves_out_nothing(
     settings = {"t_max": 200, "evaluation": {"interval": interval}}
     config = small(**settings, checkpoint={"interval_seconds": 0.0})
     advance(config, tmp_path / "straight")
-    assert stopped_when_done(config, tmp_path / "cut", crash=crash) == (None if crash else "interrupted")
+    cut, _ = advance(config, tmp_path / "cut", StopAt(200, crash=crash))
+    assert crash or (cut is not None and cut.status == "interrupted")
     result, _ = advance(config, tmp_path / "cut")
     assert result is not None
     assert result.status == "complete"
