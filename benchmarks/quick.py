@@ -1,7 +1,7 @@
 """Dense, static, RigL and MAST on the quick schedule: curves, scores, values and turnover of every run.
 
 Run: `python benchmarks/quick.py` trains what is missing under `runs/` (two at a time, over an hour on
-two cores; a stopped run goes on), then writes `benchmarks/results/quick_methods.json` and a picture per map. A
+two cores; a stopped run goes on), then writes `benchmarks/results/quick_TABLE.json` and a picture a map. A
 row holds the evaluation curve, the mean of its last 20 evaluations, the believed and realised values along it
 (paper, Figure 5b) and what the topology did, with seed and commit. One run per row: read the spread between
 the evaluations, and between seeds where there are several, before any difference.
@@ -33,9 +33,10 @@ TABLES = {
         "MAST 8x1": ("topology.pattern=8x1",),
     },
     "sensitivity": {
-        "MAST, init_rescale": ("topology.init_rescale=true",),
         "MAST, lr x3": ("optim.lr=1.5e-3",),
-        "MAST, both": ("topology.init_rescale=true", "optim.lr=1.5e-3"),
+        "MAST, init_rescale": ("topology.init_rescale=true",),
+        "MAST, interval x5": ("topology.interval=1000",),
+        "MAST, drop_fraction 0.2": ("topology.drop_fraction=0.2",),
         "dense, MAST's targets and buffers": (
             "method=dense",
             "target.operator=soft_mellowmax",
@@ -43,7 +44,7 @@ TABLES = {
             "replay.online_share=12",
         ),
         "dense, lr x3": ("method=dense", "optim.lr=1.5e-3"),
-        "MAST, drop_fraction 0.2": ("topology.drop_fraction=0.2",),
+        "MAST, lr x3 and init_rescale": ("topology.init_rescale=true", "optim.lr=1.5e-3"),
     },
 }
 """Table -> label -> what differs from the quick MAST of the map."""
