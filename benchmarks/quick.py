@@ -69,6 +69,7 @@ def row(label: str, run: Run) -> dict[str, Any]:
         [r for r in records if r["kind"] == kind] for kind in ("evaluation", "estimate", "train", "topology")
     )
     rates = [r["win_rate"] for r in curve]
+    norms = [r["grad_norm"] for r in trained if "grad_norm" in r]
     return {
         "label": label,
         "run": run.path.name,
@@ -87,7 +88,7 @@ def row(label: str, run: Run) -> dict[str, Any]:
             [r["t_env"], round(r["q_tot"], 3), round(r["realised_return"], 3)] for r in values[::10]
         ],
         "dead_units": round(values[-1]["dead_units"], 4),
-        "grad_norm_last": round(statistics.fmean(r["grad_norm"] for r in trained[-4 * LAST :]), 3),
+        "grad_norm_last": round(statistics.fmean(norms[-4 * LAST :]), 3),
         "layers_at_end": layers[-1]["layers"] if layers else {},
         "seconds": {
             name: round(sum(r[f"seconds_{name}"] for r in trained), 1)

@@ -219,7 +219,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "status",
     }
     assert (result["status"], result["t_env"] >= 600, result["updates"] > 0) == ("complete", True, True)
-    assert answer.stderr.startswith(f"run {result['run']}\n")
+    first, second = answer.stderr.splitlines()[:2]
+    assert first.startswith("memory: replay up to ")
+    assert second == f"run {result['run']}"
     assert f"next: mast-edge export --run {result['run']}" in answer.stderr
     return folder / "runs"
 

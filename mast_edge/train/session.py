@@ -11,7 +11,7 @@ import numpy as np
 from mast_edge.checkpoint_files import Recorded, write_agent_files
 from mast_edge.config import to_dict
 from mast_edge.disk import check_free
-from mast_edge.runs import RunFolder, Status
+from mast_edge.runs import RunFolder, Status, point_latest
 from mast_edge.train.checkpoint import Counters, ReplayJournal, oldest_needed, read_state, write_state
 from mast_edge.train.mask_files import list_masks, write_masks
 from mast_edge.train.metrics import MetricsLog
@@ -131,7 +131,7 @@ class Session:
         self._drop_masks(trainer.counters.t_env)
         if trainer.env.seeded and snapshot is not None:
             trainer.env.restore(snapshot)
-        else:
+        elif not self.complete:
             self._remark(INEXACT)
         trainer.evaluations.extend(self.log.resume(trainer.counters.metrics_bytes))
 
@@ -150,7 +150,9 @@ class Session:
         """Iterates until t_max or until a signal has arrived in `stop`."""
         trainer = self.trainer
         if self.complete:
-            self.journal.prune(trainer.replay.stored)  # a kill may have come before that
+            # A kill may have come before these two.
+            point_latest(self.folder.path)
+            self.journal.prune(trainer.replay.stored)
             return self._result("complete")
         while not stop:
             while trainer.snapshot_due:

@@ -139,6 +139,7 @@ def _kill_at_every_call(tmp_path: Path, interval_seconds: float) -> int:
         assert result is not None
         assert result.status == "complete"
         assert contents(config, root) == expected, f"killed before call {number}"
+        assert json.loads((root / "latest.json").read_text())["name"] == run_name(config)
         leftovers = [path for path in root.rglob(".*") if path.parent != root]
         assert leftovers == []
         shutil.rmtree(root)
@@ -153,7 +154,7 @@ def test_killed_at_every_call_of_a_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_every_call_of_two_checkpoints_of_one_step(tmp_path: Path) -> None:
-    assert _kill_at_every_call(tmp_path, interval_seconds=0.0) > 80
+    assert _kill_at_every_call(tmp_path, interval_seconds=0.0) > 60
 
 
 INTERVAL = 0.1

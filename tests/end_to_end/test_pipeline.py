@@ -25,7 +25,20 @@ def test_train_leaves_a_run(trained: Path) -> None:
     evaluations = [r["t_env"] for r in records if r["kind"] == "evaluation"]
     assert evaluations[0] == 0
     assert [t // 1000 for t in evaluations] == [0, 1, 2]
-    assert {"loss", "grad_norm", "return", "epsilon", "replaced"} <= records[-1].keys() | records[-2].keys()
+    told: dict[str, set[str]] = {}
+    for record in records:
+        told.setdefault(record["kind"], set()).update(record)
+    assert {"win_rate", "return", "episode_length"} <= told["evaluation"]
+    assert {"loss", "grad_norm", "q_tot", "return", "epsilon", "replay_fill", "updates_per_second"} <= told[
+        "train"
+    ]
+    assert {f"seconds_{part}" for part in ("env", "act", "learn", "evaluate", "checkpoint")} <= told["train"]
+    assert {"q_tot", "realised_return", "dead_units"} <= told["estimate"]
+    layers = next(r for r in reversed(records) if r["kind"] == "topology")["layers"]
+    assert layers["agent.fc1"]["nnz"] == 428
+    assert {"density", "replaced", "age_mean", "age_max", "idle_outputs", "idle_inputs"} <= layers[
+        "agent.fc1"
+    ].keys()
     assert list((run / "tb").glob("events.*"))
     agent = load_file(run / "checkpoints" / manifest["checkpoint"] / "agent.safetensors")
     assert int(np.count_nonzero(agent["fc1.weight"])) <= 428 == int(agent["fc1.mask"].sum())

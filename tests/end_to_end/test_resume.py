@@ -32,6 +32,8 @@ from tests.train.small_runs import (
 SETTINGS = (
     "t_max=2000",
     "sparsity=0.9",
+    "replay.batch_size=8",
+    "evaluation.episodes=8",
     "checkpoint.interval_seconds=0.1",
     "topology.interval=10",
     "target.update_interval=10",

@@ -65,9 +65,9 @@ def records(call: CommandLine) -> list[dict[str, object]]:
 
 def test_training_counts_what_it_lost(trained: CommandLine) -> None:
     lines = records(trained)
-    assert sum(int(str(line["episodes_lost"])) for line in lines) <= 3
+    assert sum(int(str(line["episodes_lost"])) for line in lines if "episodes_lost" in line) <= 3
     (run,) = (trained.folder / "runs").glob("qmix-3m-mast-*")
-    (resume,) = run.glob("checkpoints/*/resume.json")
+    resume = max(run.glob("checkpoints/*/resume.json"))
     counters = json.loads(resume.read_text())["counters"]
     assert 0 <= counters["episodes_lost"] <= 3
     assert counters["t_env"] >= 400
