@@ -34,18 +34,18 @@ TABLES = {
     },
     "sensitivity": {
         "MAST, lr x3": ("optim.lr=1.5e-3",),
+        "dense, lr x3": ("method=dense", "optim.lr=1.5e-3"),
+        "MAST 8x1, lr x3": ("topology.pattern=8x1", "optim.lr=1.5e-3"),
         "MAST, init_rescale": ("topology.init_rescale=true",),
-        "MAST, interval x5": ("topology.interval=1000",),
-        "MAST, drop_fraction 0.2": ("topology.drop_fraction=0.2",),
         "dense, MAST's targets and buffers": (
             "method=dense",
             "target.operator=soft_mellowmax",
             "target.returns=td_lambda",
             "replay.online_share=12",
         ),
-        "dense, lr x3": ("method=dense", "optim.lr=1.5e-3"),
-        "MAST, lr x3 and init_rescale": ("topology.init_rescale=true", "optim.lr=1.5e-3"),
+        "MAST, interval x5": ("topology.interval=1000",),
     },
+    "step": {"MAST, lr x3": ("optim.lr=1.5e-3",)},
 }
 """Table -> label -> what differs from the quick MAST of the map."""
 LAST = 20
