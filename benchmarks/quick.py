@@ -84,6 +84,8 @@ def row(label: str, run: Run) -> dict[str, Any]:
         "last_20_mean": round(statistics.fmean(rates[-LAST:]), 4),
         "last_20_sd": round(statistics.stdev(rates[-LAST:]), 4),
         "curve": [[r["t_env"], round(r["win_rate"], 4)] for r in curve],
+        "q_tot_last": round(statistics.fmean(r["q_tot"] for r in values[-3 * LAST :]), 3),
+        "realised_last": round(statistics.fmean(r["realised_return"] for r in values[-3 * LAST :]), 3),
         "estimate": [
             [r["t_env"], round(r["q_tot"], 3), round(r["realised_return"], 3)] for r in values[::10]
         ],
@@ -117,7 +119,9 @@ def main() -> None:
         of_map = [(label.removesuffix(f" {where}"), run) for label, run in runs if label.endswith(where)]
         plot_win_rates(of_map, DOCS / f"{arguments.out.stem}_{where}.png")
     for r in rows:
-        print(f"{r['label']:16} {100 * r['last_20_mean']:5.1f} % of the last {LAST} evaluations  {r['run']}")
+        wins = f"{100 * r['last_20_mean']:5.1f} % (sd {100 * r['last_20_sd']:4.1f})"
+        values = f"q_tot {r['q_tot_last']:5.2f} where {r['realised_last']:5.2f} followed"
+        print(f"{r['label']:36} {wins}  {values}  {100 * r['dead_units']:3.0f} % dead units  {r['run']}")
 
 
 if __name__ == "__main__":
