@@ -11,8 +11,9 @@ from mast_edge.registry import nearest
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "benchmarks"
 SUITES = {
+    "acting": "acting:benchmark_acting",
     "env": "env:benchmark_env",
-    "learner": "update:benchmark_update",
+    "learner": "learner:benchmark_learner",
     "runtime": "act:benchmark_act",
 }
 """Suite -> script in `SCRIPTS`, and its function that returns a `mast-edge/benchmark/1` object."""

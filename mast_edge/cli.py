@@ -18,6 +18,7 @@ from mast_edge import __version__
 from mast_edge.cli_inspect import benchmark, config, doctor, runs
 from mast_edge.cli_sc2 import serve_sc2
 from mast_edge.cli_shared import RUN_OPTION, chosen_run, common, config_options, finish, remark, show
+from mast_edge.cli_sweep import sweep
 from mast_edge.exits import INTERRUPTED, run, stage
 from mast_edge.registry import EXPORT_FORMATS, RUNTIME_BACKENDS
 
@@ -340,7 +341,7 @@ def play(
             remark(quiet, f"{kind}: {result[kind]}")
 
 
-for group in (runs, config, doctor, benchmark, serve_sc2):
+for group in (sweep, runs, config, doctor, benchmark, serve_sc2):
     cli.add_command(group)
 
 

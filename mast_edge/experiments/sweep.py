@@ -1,27 +1,31 @@
-"""Many runs at once: each is our own `train` in a process of its own, watched through its metrics.jsonl.
+"""Many runs: side by side as processes of `mast-edge train`, or at once in one process.
 
-Run folders are the truth: a run that stops is resumed by starting it again.
+Run folders are the truth: a run that stopped is resumed by starting it again, one that is complete is not.
 """
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mast_edge.config import load_config, run_name
-from mast_edge.errors import MastEdgeError
-from mast_edge.runs import runs_root
+from mast_edge.config import config_sha256, load_config, run_name
+from mast_edge.config_fields import ExperimentConfig
+from mast_edge.errors import MastEdgeError, UsageError
+from mast_edge.experiments.sweep_bars import Bars
+from mast_edge.runs import Run, read_manifest, runs_root
+
+Engine = Literal["local", "vector"]
 
 POLL_SECONDS = 0.5
-PLAIN_SECONDS = 30.0
-"""Without a terminal, one line per run this often."""
+MOST_SEEDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,155 @@ class Task:
     config: str
     overrides: tuple[str, ...] = ()
     overlays: tuple[str, ...] = ()
+    variant: str | None = None
+    device: str = "auto"
 
     def command(self) -> list[str]:
         """The command line; the same task always belongs to the same run folder."""
         laid = [part for overlay in self.overlays for part in ("--with", overlay)]
         sets = [part for override in self.overrides for part in ("--set", override)]
-        return [sys.executable, "-m", "mast_edge", "train", self.config, *laid, *sets, "--json"]
+        variant = [] if self.variant is None else ["--variant", self.variant]
+        device = [] if self.device == "auto" else ["--device", self.device]
+        given = [self.config, *variant, *laid, *sets, *device]
+        return [sys.executable, "-m", "mast_edge", "train", *given, "--json"]
+
+    def load(self) -> ExperimentConfig:
+        """The config that it trains."""
+        return load_config(self.config, self.overrides, variant=self.variant, overlays=self.overlays)
+
+
+def read_seeds(text: str) -> list[int]:
+    """`0-3`, `1,5` or `0-2,7` as numbers, in this order, each once.
+
+    Raises:
+        UsageError: something else, or more than `MOST_SEEDS`.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        # ASCII digits only, few enough for a seed.
+        if not all(end.isascii() and end.isdigit() and len(end) <= 10 for end in ends):
+            raise UsageError(f"sweep: seeds must be numbers and ranges such as 0-3,7; got '{text}'.")
+        span = range(int(ends[0]), int(ends[1]) + 1)
+        if not 0 < len(span) <= MOST_SEEDS - len(seeds):
+            raise UsageError(
+                f"sweep: seeds must go up, and be at most {MOST_SEEDS:,} in all; got '{part.strip()}'."
+            )
+        seeds += span
+    return list(dict.fromkeys(seeds))
+
+
+def plan(
+    configs: Sequence[str],
+    seeds: Sequence[int],
+    overrides: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    variant: str | None = None,
+    device: str = "auto",
+) -> dict[str, Task]:
+    """Run name -> task, for every config and seed; configs that come to the same run give one.
+
+    Args:
+        configs: files.
+        seeds: empty: each config's own.
+        overrides, overlays, variant, device: of every run, as with `train`.
+    """
+    tasks: dict[str, Task] = {}
+    for config in configs:
+        for seed in seeds or (None,):
+            sets = () if seed is None else (f"seed={seed}",)
+            task = Task("", config, (*overrides, *sets), tuple(overlays), variant, device)
+            name = run_name(task.load())
+            tasks.setdefault(name, replace(task, label=name))
+    return tasks
+
+
+def sweep(
+    tasks: dict[str, Task], engine: Engine, console: Console, workers: int | None = None
+) -> list[dict[str, Any]]:
+    """Trains all that is not complete yet.
+
+    Args:
+        tasks: from `plan`.
+        engine: `local`, a process per run; `vector`, all runs at once in this process.
+        console: where progress goes (stderr).
+        workers: processes at once, None = all.
+
+    Returns:
+        The `train` objects of all runs without their schema, in order. With engine vector one may be
+        `interrupted` or `failed`; then it has an `error` too.
+
+    Raises:
+        ConfigError: engine vector, and the runs differ in shape.
+        MastEdgeError: a run failed; the others stop with a checkpoint.
+    """
+    configs = {name: task.load() for name, task in tasks.items()}
+    if engine == "vector":
+        _check_together(list(configs.values()))
+    answers = {name: complete_result(config) for name, config in configs.items()}
+    done = {name: answer for name, answer in answers.items() if answer is not None}
+    left = [name for name in tasks if name not in done]
+    if done and left:
+        console.print(f"{len(done)} of {len(tasks)} runs are complete", highlight=False)
+    found: list[dict[str, Any]] = []
+    if left and engine == "vector":
+        found = _at_once([configs[name] for name in left], tasks[left[0]].device, console)
+    elif left:
+        found = train_together([tasks[name] for name in left], console, runs_root() / "sweep-logs", workers)
+    results = {**done, **dict(zip(left, found, strict=True))}
+    return [{k: v for k, v in results[name].items() if k != "schema"} for name in tasks]
+
+
+def complete_result(config: ExperimentConfig) -> dict[str, Any] | None:
+    """What `train` would answer at once, because the run of this config is complete; None where it is not."""
+    path = runs_root() / run_name(config)
+    if not (path / "manifest.json").is_file():
+        return None
+    run = Run(path=path, manifest=read_manifest(path))
+    manifest = run.manifest
+    if run.status != "complete" or manifest.config_sha256 != config_sha256(config):
+        return None
+    resume = json.loads((run.checkpoint / "resume.json").read_text(encoding="utf-8"))
+    return {
+        "run": manifest.name,
+        "t_env": manifest.t_env,
+        "updates": manifest.updates,
+        "win_rate": manifest.win_rate,
+        "wall_seconds": resume["counters"]["wall_seconds"],
+        "env_steps_per_second": 0.0,
+        "status": "complete",
+    }
+
+
+def _check_together(configs: Sequence[ExperimentConfig]) -> None:
+    """Whether runs fit together does not depend on which of them are complete."""
+    from mast_edge.train.vector.shapes import check_equal_shapes
+
+    check_equal_shapes(configs)
+
+
+def _at_once(configs: Sequence[ExperimentConfig], device: str, console: Console) -> list[dict[str, Any]]:
+    """Engine vector."""
+    from mast_edge.train.session import Progress as State
+    from mast_edge.train.vector.loop import train_at_once
+
+    with Bars(console) as bars:
+        for config in configs:
+            bars.add(run_name(config), config.t_max)
+
+        def show(state: State) -> None:
+            bars.update(state.run, state.t_env, asdict(state) | {"return": state.mean_return})
+            bars.tell(bars.ids)
+
+        results = train_at_once(
+            configs,
+            device=device,
+            progress=show,
+            on_remark=lambda run, text: bars.remark(f"{run}: {text}"),
+        )
+    objects = [asdict(result) for result in results]
+    return [{k: v for k, v in each.items() if k != "error" or v} for each in objects]
 
 
 @dataclass
@@ -47,11 +194,10 @@ class _Watched:
     task: Task
     folder: Path
     t_max: int
-    sparsity: float
     process: subprocess.Popen[str]
     errors: TextIO
+    seen: dict[str, Any]
     offset: int = 0
-    seen: dict[str, Any] = field(default_factory=dict)
 
     def poll(self) -> None:
         """Reads the lines that were added to metrics.jsonl."""
@@ -70,12 +216,6 @@ class _Watched:
                     self.seen["win_rate"] = record["win_rate"]
                 elif record["kind"] == "train":
                     self.seen |= {k: record[k] for k in ("return", "epsilon") if k in record}
-
-    def facts(self) -> str:
-        """Win rate, return, epsilon and sparsity, as far as known."""
-        show = {"win rate": "win_rate", "return": "return", "epsilon": "epsilon"}
-        known = [f"{k} {self.seen[v]:5.2f}" for k, v in show.items() if v in self.seen]
-        return "  ".join([*known, f"sparsity {self.sparsity:.0%}"])
 
 
 def train_together(
@@ -96,15 +236,16 @@ def train_together(
         MastEdgeError: a run failed; the message holds its last line. The others stop with a checkpoint.
     """
     watched: list[_Watched] = []
-    try:
-        _watch(watched, tasks, workers or len(tasks), console, log_folder)
-    finally:
-        for w in watched:
-            if w.process.poll() is None:
-                w.process.terminate()
-        outputs = [w.process.communicate()[0] for w in watched]
-        for w in watched:
-            w.errors.close()
+    with _terminable():
+        try:
+            _watch(watched, tasks, workers or len(tasks), console, log_folder)
+        finally:
+            for w in watched:
+                if w.process.poll() is None:
+                    w.process.terminate()
+            outputs = [w.process.communicate()[0] for w in watched]
+            for w in watched:
+                w.errors.close()
     for w in watched:
         if w.process.returncode != 0:
             said = Path(w.errors.name).read_text(encoding="utf-8").strip().splitlines()
@@ -115,12 +256,23 @@ def train_together(
     return [json.loads(out) for out in outputs]
 
 
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends this like Ctrl-C, so that no process that was started outlives it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _start(task: Task, log_folder: Path) -> _Watched:
-    config = load_config(task.config, task.overrides, overlays=task.overlays)
+    config = task.load()
     log_folder.mkdir(parents=True, exist_ok=True)
     errors = (log_folder / f"{task.label}.log").open("w", encoding="utf-8")
     process = subprocess.Popen(task.command(), stdout=subprocess.PIPE, stderr=errors, text=True)
-    return _Watched(task, runs_root() / run_name(config), config.t_max, config.sparsity, process, errors)
+    folder, seen = runs_root() / run_name(config), {"sparsity": config.sparsity}
+    return _Watched(task, folder, config.t_max, process, errors, seen)
 
 
 def _running(watched: list[_Watched]) -> list[_Watched]:
@@ -131,26 +283,15 @@ def _watch(
     watched: list[_Watched], tasks: Sequence[Task], workers: int, console: Console, log_folder: Path
 ) -> None:
     """Starts the tasks in order, `workers` at a time, into `watched`, until all ended or one failed."""
-    columns = (
-        TextColumn("{task.description:>14}"), BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%"),
-        TextColumn("{task.fields[facts]}"), TimeRemainingColumn(compact=True),
-    )  # fmt: skip
-    plain = not console.is_terminal
-    said = time.monotonic()
-    with Progress(*columns, console=console, disable=plain, speed_estimate_period=120) as progress:
-        bars: dict[str, TaskID] = {}
+    with Bars(console) as bars:
         while len(watched) < len(tasks) or _running(watched):
             while len(watched) < len(tasks) and len(_running(watched)) < workers:
                 watched.append(w := _start(tasks[len(watched)], log_folder))
-                bars[w.task.label] = progress.add_task(w.task.label, total=w.t_max, facts="")
+                bars.add(w.task.label, w.t_max)
             time.sleep(POLL_SECONDS)
             for w in watched:
                 w.poll()
-                progress.update(bars[w.task.label], completed=w.seen.get("t_env", 0), facts=w.facts())
-            if plain and time.monotonic() - said >= PLAIN_SECONDS:
-                said = time.monotonic()
-                for w in _running(watched):
-                    done = w.seen.get("t_env", 0) / w.t_max
-                    console.print(f"{w.task.label}: {done:4.0%}  {w.facts()}", highlight=False)
+                bars.update(w.task.label, w.seen.get("t_env", 0), w.seen)
+            bars.tell(w.task.label for w in _running(watched))
             if any(w.process.poll() not in (None, 0) for w in watched):
                 return

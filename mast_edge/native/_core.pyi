@@ -260,3 +260,66 @@ def gru_backward(
     d_input: NDArray[np.float32],
     d_recurrent: NDArray[np.float32],
 ) -> None: ...
+
+# --- acting during training ---
+
+def instruction_sets() -> list[str]:
+    """Those that products and gates are compiled for and this CPU has, the one in use at first leading."""
+
+def use_instruction_set(name: str) -> None:
+    """Takes another one, for tests and benchmarks; not while anything computes."""
+
+class BatchActor:
+    """E environments by N agents. Buffers are C-contiguous; `which` None means all environments."""
+
+    def __init__(
+        self, n_envs: int, n_agents: int, obs_dim: int, n_actions: int, hidden_dim: int
+    ) -> None: ...
+    def load(
+        self,
+        fc1_weight: NDArray[np.float32],
+        fc1_bias: NDArray[np.float32],
+        gru_ih_weight: NDArray[np.float32],
+        gru_ih_bias: NDArray[np.float32],
+        gru_hh_weight: NDArray[np.float32],
+        gru_hh_bias: NDArray[np.float32],
+        fc2_weight: NDArray[np.float32],
+        fc2_bias: NDArray[np.float32],
+    ) -> None: ...
+    def reset(self) -> None: ...
+    def act(
+        self,
+        obs: NDArray[np.float32],
+        avail: NDArray[np.uint8],
+        which: NDArray[np.bool_] | None,
+        epsilon: float,
+        random: object | None,
+        actions: NDArray[np.int64],
+    ) -> None:
+        """random: `bit_generator.capsule` of a numpy generator, whose lock the caller holds; None is greedy.
+
+        actions (E, N): written for the marked environments.
+        """
+
+    def read_q(self, q: NDArray[np.float32]) -> None:
+        """(E, N, A): Q of each environment's last step."""
+
+def play_episodes(
+    simulator: Simulator,
+    actor: BatchActor,
+    epsilon: float,
+    random: object | None,
+    shown: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]],
+    record: tuple[
+        NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]
+    ],
+    length: NDArray[np.int64],
+    ends: NDArray[np.bool_],
+    played: NDArray[np.int64],
+) -> tuple[float, float]:
+    """Plays every battle, just reset, to its end; returns seconds in the simulator and in choosing actions.
+
+    random: as in `BatchActor.act`. shown: obs, state and avail of the environment, kept up to date.
+    record: obs, state, avail, actions and reward, (more rows than the limit, E, ...); row t is time t.
+    length (E,): transitions. ends (2, E): timed out, won. played (E, N): what the agents did last.
+    """

@@ -5,6 +5,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -14,11 +15,15 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
+#include "actor.hpp"
 #include "agent.hpp"
 #include "gru.hpp"
 #include "probe.hpp"
+#include "rollout.hpp"
 #include "simulator.hpp"
+#include "tiles.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -31,7 +36,8 @@ using Which = std::optional<Buffer<const bool, 1>>;
 
 // Buffers reach the native core by address: a shape that does not fit is refused here.
 template <typename Array>
-static auto *checked(const char *name, const Array &array, std::initializer_list<int> shape) {
+static auto *checked(const char *name, const Array &array, std::initializer_list<int> shape,
+                     const char *who = "skirmish") {
     std::size_t axis = 0;
     bool fits = true;
     std::string expected, got;
@@ -42,8 +48,8 @@ static auto *checked(const char *name, const Array &array, std::initializer_list
         ++axis;
     }
     if (!fits)
-        throw std::invalid_argument(std::string("skirmish: shape of ") + name + " must be (" + expected + "); got (" +
-                                    got + ").");
+        throw std::invalid_argument(std::string(who) + ": shape of " + name + " must be (" + expected + "); got (" + got +
+                                    ").");
     return array.data();
 }
 
@@ -471,9 +477,102 @@ static void bind_training(nb::module_ &m) {
           });
 }
 
+void bind_learner(nb::module_ &m);  // bindings_learner.cpp
+// --- acting during training (actor.hpp, rollout.hpp, tiles.hpp) ---------------------------------------------
+
+using Capsule = std::optional<nb::capsule>;
+
+// Of a numpy generator's `bit_generator.capsule`; null without one.
+static const mast_edge::BitGenerator *generator_of(const Capsule &capsule) {
+    if (!capsule) return nullptr;
+    void *found = PyCapsule_GetPointer(capsule->ptr(), "BitGenerator");
+    if (!found) throw nb::python_error();
+    return static_cast<const mast_edge::BitGenerator *>(found);
+}
+
+static mast_edge::LayerView layer_view(const char *name, const Rows<const float> &weight, const Row<const float> &bias,
+                                       int out, int in) {
+    return {checked(name, weight, {out, in}, "actor"), checked(name, bias, {out}, "actor")};
+}
+
+static void load_actor(mast_edge::BatchActor &actor, Rows<const float> fc1, Row<const float> fc1_bias,
+                       Rows<const float> ih, Row<const float> ih_bias, Rows<const float> hh, Row<const float> hh_bias,
+                       Rows<const float> fc2, Row<const float> fc2_bias) {
+    const int h = actor.hidden_dim, inputs = actor.obs_dim + actor.n_actions + actor.n_agents;
+    const mast_edge::LayerView first = layer_view("fc1", fc1, fc1_bias, h, inputs);
+    const mast_edge::LayerView input = layer_view("gru_ih", ih, ih_bias, 3 * h, h);
+    const mast_edge::LayerView recurrent = layer_view("gru_hh", hh, hh_bias, 3 * h, h);
+    actor.load(first, input, recurrent, layer_view("fc2", fc2, fc2_bias, actor.n_actions, h));
+}
+
+static void act(mast_edge::BatchActor &actor, Buffer<const float, 3> obs, Buffer<const std::uint8_t, 3> avail,
+                const Which &which, double epsilon, const Capsule &random, Buffer<std::int64_t, 2> actions) {
+    const int e = actor.n_envs, n = actor.n_agents;
+    const float *seen = checked("obs", obs, {e, n, actor.obs_dim}, "actor");
+    const std::uint8_t *may = checked("avail", avail, {e, n, actor.n_actions}, "actor");
+    const bool *marked = which ? checked("which", *which, {e}, "actor") : nullptr;
+    actor.act(seen, may, marked, epsilon, generator_of(random), checked("actions", actions, {e, n}, "actor"));
+}
+
+using Shown = std::tuple<Buffer<float, 3>, Buffer<float, 2>, Buffer<std::uint8_t, 3>>;
+using RecordRows = std::tuple<Buffer<float, 4>, Buffer<float, 3>, Buffer<std::uint8_t, 4>, Buffer<std::uint8_t, 3>,
+                              Buffer<float, 2>>;
+
+static nb::tuple play_natively(mast::Simulator &sim, mast_edge::BatchActor &actor, double epsilon,
+                               const Capsule &random, const Shown &shown, const RecordRows &record,
+                               Buffer<std::int64_t, 1> length, Buffer<bool, 2> ends,
+                               Buffer<std::int64_t, 2> played) {
+    const mast::Interface &f = sim.face();
+    const auto &[obs, state, avail, actions, reward] = record;
+    const int e = sim.n_envs(), n = f.n_agents, rows = static_cast<int>(obs.shape(0));
+    if (rows <= f.limit) throw nb::value_error("actor: rows must be more than an episode has steps.");
+    if (actor.n_envs != e || actor.n_agents != n || actor.obs_dim != f.obs_dim || actor.n_actions != f.n_actions)
+        throw nb::value_error("actor: sizes must be those of the battles.");
+    const mast::Views views = views_of(sim, std::get<0>(shown), std::get<1>(shown), std::get<2>(shown), std::nullopt);
+    const mast_edge::Record filled{checked("obs", obs, {rows, e, n, f.obs_dim}),
+                                   checked("state", state, {rows, e, f.state_dim}),
+                                   checked("avail", avail, {rows, e, n, f.n_actions}),
+                                   checked("actions", actions, {rows, e, n}), checked("reward", reward, {rows, e})};
+    bool *flags = checked("ends", ends, {2, e});
+    const mast_edge::Endings endings{checked("length", length, {e}), flags, flags + e};
+    std::int64_t *done = checked("played", played, {e, n});
+    const mast_edge::BitGenerator *generator = generator_of(random);
+    mast_edge::Times times{};
+    {
+        nb::gil_scoped_release release;
+        times = mast_edge::play_episodes(sim, actor, epsilon, generator, views, filled, endings, done);
+    }
+    return nb::make_tuple(times.env_seconds, times.act_seconds);
+}
+
+static void bind_acting(nb::module_ &m) {
+    using mast_edge::BatchActor;
+    nb::class_<BatchActor>(m, "BatchActor")
+        .def("__init__",
+             [](BatchActor *self, int envs, int agents, int obs, int actions, int hidden) {
+                 expect_shape(envs > 0 && agents > 0 && obs > 0 && actions > 0 && hidden > 0,
+                              "actor: sizes must be at least 1.");
+                 new (self) BatchActor(envs, agents, obs, actions, hidden);
+             },
+             "n_envs"_a, "n_agents"_a, "obs_dim"_a, "n_actions"_a, "hidden_dim"_a)
+        .def("load", &load_actor, "fc1_weight"_a, "fc1_bias"_a, "gru_ih_weight"_a, "gru_ih_bias"_a, "gru_hh_weight"_a,
+             "gru_hh_bias"_a, "fc2_weight"_a, "fc2_bias"_a)
+        .def("reset", &BatchActor::reset)
+        .def("act", &act, "obs"_a, "avail"_a, "which"_a.none(), "epsilon"_a, "random"_a.none(), "actions"_a)
+        .def("read_q", [](const BatchActor &actor, Buffer<float, 3> q) {
+                 actor.read_q(checked("q", q, {actor.n_envs, actor.n_agents, actor.n_actions}, "actor"));
+             }, "q"_a);
+    m.def("instruction_sets", &mast_edge::instruction_sets);
+    m.def("use_instruction_set", &mast_edge::use_instruction_set, "name"_a);
+    m.def("play_episodes", &play_natively, "simulator"_a, "actor"_a, "epsilon"_a, "random"_a.none(), "shown"_a,
+          "record"_a, "length"_a, "ends"_a, "played"_a);
+}
+
 NB_MODULE(_core, m) {
     m.doc() = "Native core of mast-edge: the skirmish simulator and the agent kernels.";
     bind_simulator(m);
     bind_agent(m);
     bind_training(m);
+    bind_learner(m);
+    bind_acting(m);
 }

@@ -3,20 +3,19 @@
 Source: Tan et al. 2023, section 4.2; algorithms.md 8.2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mast_edge.config_fields import Replay
-from mast_edge.spec import EnvSpec
-from mast_edge.train.replay import PackedBatch, ReplayBuffers, pack
+from mast_edge.train.replay import Episode, ReplayBuffers
 
-Greedy = Callable[[PackedBatch], NDArray[np.int64]]
-"""A packed batch -> (P, N) greedy actions of the present policy."""
+Greedy = Callable[[Sequence[Episode]], list[NDArray[np.int64]]]
+"""Stored episodes -> (L, N) greedy actions of the present policy for each."""
 
 
-def policy_distance(replay: ReplayBuffers, oldest: int, spec: EnvSpec, greedy: Greedy) -> float:
+def policy_distance(replay: ReplayBuffers, oldest: int, greedy: Greedy) -> float:
     """D: how often the present policy would have acted otherwise in the oldest episodes.
 
     The mean, over the steps that have some, of the share of agents with a choice whose greedy action differs
@@ -28,7 +27,6 @@ def policy_distance(replay: ReplayBuffers, oldest: int, spec: EnvSpec, greedy: G
     Args:
         replay: at least one episode.
         oldest: how many episodes to look at, all if fewer are stored.
-        spec: sizes.
         greedy: unrolls the online agent along stored episodes.
 
     Returns:
@@ -38,13 +36,13 @@ def policy_distance(replay: ReplayBuffers, oldest: int, spec: EnvSpec, greedy: G
     count = min(oldest, len(replay.episodes))
     for first in range(0, count, replay.batch_size):
         part = [replay.episodes[i] for i in range(first, min(count, first + replay.batch_size))]
-        batch = pack(part, spec, timeout_is_terminal=True)
-        choice = batch.avail[batch.now].sum(2) > 1
-        differs = (greedy(batch)[batch.now] != batch.actions) & choice
-        deciding = choice.sum(1)
-        some = deciding > 0
-        total += float((differs.sum(1)[some] / deciding[some]).sum())
-        steps += int(some.sum())
+        for episode, actions in zip(part, greedy(part), strict=True):
+            choice = episode.avail[:-1].sum(2) > 1
+            differs = (actions != episode.actions) & choice
+            deciding = choice.sum(1)
+            some = deciding > 0
+            total += float((differs.sum(1)[some] / deciding[some]).sum())
+            steps += int(some.sum())
     return total / steps if steps else 0.0
 
 

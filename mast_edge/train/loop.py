@@ -50,7 +50,7 @@ def train(
         MastEdgeError: the disk is full or not writable; the last good checkpoint is kept.
     """
     torch.set_num_threads(1)  # one thread per run: results do not depend on load (training_speed.md 5)
-    trainer = Trainer(config, _device(device, learner), runs_root)
+    trainer = Trainer(config, chosen_device(device, learner), runs_root)
     with contextlib.closing(trainer.env):
         needed = memory.estimate(config, trainer.env.spec, trainer.learner.online.flat.numel())
         memory.check(needed)
@@ -58,12 +58,13 @@ def train(
             on_remark(memory.describe(needed))
         with (
             RunFolder.open(config, trainer.env.spec, root=runs_root, fresh=fresh) as run,
-            _stop_signals() as stop,
+            stop_signals() as stop,
         ):
             return Session(run, trainer, progress, on_remark).run(stop)
 
 
-def _device(device: str, learner: str) -> torch.device:
+def chosen_device(device: str, learner: str = "auto") -> torch.device:
+    """The device that is meant, if it is there; of the learner only the name is checked."""
     if learner not in ("auto", "torch"):
         raise EnvironmentUnavailable(
             f"train: learner must be auto or torch; got '{learner}'. Use --learner torch"
@@ -78,7 +79,7 @@ def _device(device: str, learner: str) -> torch.device:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM; the loop stops at the next iteration. A second one acts at once."""
     received: list[int] = []
 

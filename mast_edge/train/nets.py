@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from mast_edge.topology import Shapes
 from mast_edge.train.recurrence import PackedRows, gru
+from mast_edge.train.vector.recurrence import PaddedRows
 
 NetworkShapes = Mapping[str, Shapes]
 """Network name -> layer name -> (out, in)."""
@@ -50,9 +51,10 @@ class ParameterBank:
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """`flat`, laid out like this bank, cut into named tensors that share its memory."""
-        return {name: flat[i : i + self.sizes[name]].view(self.shapes[name]) for name, i in self._offsets()}
+        return {name: flat[i : i + self.sizes[name]].view(self.shapes[name]) for name, i in self.offsets()}
 
-    def _offsets(self) -> Iterator[tuple[str, int]]:
+    def offsets(self) -> Iterator[tuple[str, int]]:
+        """Name and first position in `flat` of every tensor, in order."""
         start = 0
         for name, size in self.sizes.items():
             yield name, start
@@ -60,7 +62,7 @@ class ParameterBank:
 
     def part(self, network: str) -> Tensor:
         """The flat tensors of one network, in one piece."""
-        of_network = [(i, self.sizes[name]) for name, i in self._offsets() if name.startswith(network + ".")]
+        of_network = [(i, self.sizes[name]) for name, i in self.offsets() if name.startswith(network + ".")]
         (first, _), (last, size) = of_network[0], of_network[-1]
         return self.flat[first : last + size]
 
@@ -88,7 +90,7 @@ def initial_weights(networks: NetworkShapes, rng: np.random.Generator) -> dict[s
     return weights
 
 
-def agent_q(p: Mapping[str, Tensor], inputs: Tensor, rows: PackedRows) -> Tensor:
+def agent_q(p: Mapping[str, Tensor], inputs: Tensor, rows: PackedRows | PaddedRows) -> Tensor:
     """Utilities of the recurrent agent over whole episodes, hidden state zero at the start of each.
 
     Source: algorithms.md 2.1.

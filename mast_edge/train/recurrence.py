@@ -1,4 +1,4 @@
-"""The GRU over whole ragged episodes: native on the CPU, torch's on a GPU."""
+"""The GRU over whole ragged episodes: native on the CPU, torch's on a GPU; `vector` has one for many runs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mast_edge.native._core import gru_backward, gru_forward
+from mast_edge.train.vector.recurrence import PaddedRows, padded_gru
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def gru(
     b_ih: Tensor,
     w_hh: Tensor,
     b_hh: Tensor,
-    rows: PackedRows,
+    rows: PackedRows | PaddedRows,
     *,
     native: bool = True,
 ) -> Tensor:
@@ -46,14 +47,16 @@ def gru(
     Returns:
         (P, H).
     """
+    if isinstance(rows, PaddedRows):
+        return padded_gru(x, w_ih, b_ih, w_hh, b_hh, rows)
     if native and x.device.type == "cpu" and x.dtype == torch.float32 and w_hh.shape[1] % 16 == 0:
         from_input = torch.nn.functional.linear(x, w_ih, b_ih)
         hidden: Tensor = _Recurrence.apply(from_input, w_hh, b_hh, rows)  # type: ignore[no-untyped-call]
         return hidden
-    return _padded_gru(x, w_ih, b_ih, w_hh, b_hh, rows)
+    return _torch_gru(x, w_ih, b_ih, w_hh, b_hh, rows)
 
 
-def _padded_gru(
+def _torch_gru(
     x: Tensor, w_ih: Tensor, b_ih: Tensor, w_hh: Tensor, b_hh: Tensor, rows: PackedRows
 ) -> Tensor:
     """torch's GRU on a padded array (its packed one zeroes the whole input once per step on the way back)."""

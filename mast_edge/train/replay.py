@@ -5,6 +5,7 @@ episode, longest episode first, without padding.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +78,7 @@ class PackedBatch:
     terminated: NDArray[np.float32]
 
 
-def pack(episodes: list[Episode], spec: EnvSpec, *, timeout_is_terminal: bool) -> PackedBatch:
+def pack(episodes: Sequence[Episode], spec: EnvSpec, *, timeout_is_terminal: bool) -> PackedBatch:
     """Lays episodes out for whole-sequence networks.
 
     Args:

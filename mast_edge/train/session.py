@@ -58,7 +58,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What `train --json` prints; status is `complete` or `interrupted`."""
+    """What `train --json` prints; status is `complete` or `interrupted`.
+
+    Among runs that are trained at once it may be `failed`; `error`, which `train` does not print, says why.
+    """
 
     run: str
     t_env: int
@@ -67,6 +70,7 @@ class TrainResult:
     wall_seconds: float
     env_steps_per_second: float
     status: str
+    error: str = ""
 
 
 class Session:
@@ -148,26 +152,40 @@ class Session:
 
     def run(self, stop: list[int]) -> TrainResult:
         """Iterates until t_max or until a signal has arrived in `stop`."""
+        while not self.complete and not stop and self.prepare():
+            self.trainer.iterate()
+            self.follow_up()
+        return self.finish()
+
+    def prepare(self) -> bool:
+        """Does what is due before an iteration: masks to be saved, an evaluation.
+
+        Returns:
+            Whether there is one: False at t_max.
+        """
+        while self.trainer.snapshot_due:
+            self._snapshot()
+        if self.trainer.evaluation_due:
+            self._evaluate()
+        return not self.trainer.done
+
+    def follow_up(self) -> None:
+        """Does what is due after an iteration: dynamic capacity, metrics, a checkpoint."""
+        self.evaluated = None
+        if self.trainer.capacity_check_due:
+            self._check_capacity()
+        self._report()
+        if time.monotonic() - self.last_checkpoint >= self.config.checkpoint.interval_seconds:
+            self._checkpoint("running")
+
+    def finish(self) -> TrainResult:
+        """Ends this process's share: as complete where nothing is owed any more, else as interrupted."""
         trainer = self.trainer
         if self.complete:
             # A kill may have come before these two.
             point_latest(self.folder.path)
             self.journal.prune(trainer.replay.stored)
             return self._result("complete")
-        while not stop:
-            while trainer.snapshot_due:
-                self._snapshot()
-            if trainer.evaluation_due:
-                self._evaluate()
-            if trainer.done:
-                break
-            trainer.iterate()
-            self.evaluated = None
-            if trainer.capacity_check_due:
-                self._check_capacity()
-            self._report()
-            if time.monotonic() - self.last_checkpoint >= self.config.checkpoint.interval_seconds:
-                self._checkpoint("running")
         owed = not trainer.done or trainer.evaluation_due or trainer.snapshot_due
         status: Status = "interrupted" if owed else "complete"
         if self.saved != trainer.counters:
@@ -178,6 +196,11 @@ class Session:
             self.journal.prune(trainer.replay.stored)  # nothing is trained on it any more
         self._show(force=True)
         return self._result(status)
+
+    def give_up(self, error: Exception) -> TrainResult:
+        """Ends the run as failed and lets its folder go; the latest checkpoint stays the last."""
+        self.folder.__exit__(type(error), error, error.__traceback__)
+        return replace(self._result("failed"), error=str(error))
 
     def _result(self, status: str) -> TrainResult:
         self.log.close()

@@ -174,4 +174,4 @@ def learning_targets(config: Target, gamma: float, values: Tensor, batch: Tensor
         y = n_step(reward, terminated, mask, v, gamma, config.n_step)
     else:
         y = td_lambda(reward, terminated, mask, v, gamma, config.lambda_ if returns == "td_lambda" else 0.0)
-    return y[batch.episode, batch.time]
+    return batch.at_transitions(y)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mast_edge.train.recurrence import PackedRows
 from mast_edge.train.replay import PackedBatch
+from mast_edge.train.vector.recurrence import PaddedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class TensorBatch:
     reward: Tensor
     terminated: Tensor
 
-    def agent_rows(self, n: int) -> PackedRows:
+    def agent_rows(self, n: int) -> PackedRows | PaddedRows:
         """Row order when each episode is N sequences, one per agent."""
         agents = torch.arange(n, device=self.place.device)
 
@@ -34,6 +35,18 @@ class TensorBatch:
             return (rows[:, None] * n + agents).flatten()
 
         return PackedRows(self.alive * n, spread(self.place), spread(self.now), spread(self.following))
+
+    def current(self, rows: Tensor) -> Tensor:
+        """(P, ...) rows -> (M, ...), the row that each transition starts from."""
+        return rows[self.now]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of (M,) values over the transitions."""
+        return values.mean()
+
+    def at_transitions(self, array: Tensor) -> Tensor:
+        """(B, T) -> (M,), the inverse of `padded`."""
+        return array[self.episode, self.time]
 
     def padded(self, values: Tensor) -> Tensor:
         """(M,) values of transitions as (B, T), zero where no transition is."""

@@ -6,10 +6,12 @@
 import time
 import zlib
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mast_edge.config_fields import ExperimentConfig
 from mast_edge.envs.base import BatchEnv
@@ -20,7 +22,7 @@ from mast_edge.spec import AgentSpec, EnvSpec
 from mast_edge.train.checkpoint import Counters
 from mast_edge.train.dynamic_capacity import policy_distance, shrink
 from mast_edge.train.learners.torch import Estimate, TorchLearner
-from mast_edge.train.replay import Episode, PackedBatch, ReplayBuffers, pack
+from mast_edge.train.replay import ReplayBuffers
 from mast_edge.train.rollout import Actor, Rollout, epsilon, play_episodes, play_exactly
 from mast_edge.train.tickets import take_ticket
 from mast_edge.train.window import Window
@@ -95,7 +97,9 @@ class Trainer:
         }
         ticket = take_ticket(config, algorithm.networks, runs_root)
         weights = random_stream(ticket.seed, ticket.stream)
-        self.learner = TorchLearner(config, algorithm, methods, weights, device, ticket.masks)
+        self.learner = TorchLearner(
+            config, algorithm, methods, spec, weights, device, ticket.masks
+        )
         replay = config.replay
         self.replay = ReplayBuffers(
             replay.capacity, replay.online_capacity, replay.batch_size, replay.online_share, replay.max_steps
@@ -147,19 +151,26 @@ class Trainer:
 
     def iterate(self) -> None:
         """Plays one episode per environment, stores it, and makes `updates_per_episode` updates for each."""
-        seconds = self.window.seconds
-        self.actor.load(self.learner.online.numpy("agent"))
+        owed = self.play(self.learner.online.numpy("agent"))
+        played = time.perf_counter()
+        for _ in range(owed):
+            batch = self.replay.draw(self.streams["sampling"])
+            self.window.add(self.learner.update(batch, self.counters.t_env))
+        self.window.seconds["learn"] += time.perf_counter() - played
+
+    def play(self, weights: Mapping[str, NDArray[np.float32]]) -> int:
+        """Plays one episode per environment with these weights of the agent, and stores it.
+
+        Returns:
+            How many updates follow.
+        """
+        self.actor.load(weights)
         with _huge_weights():
             rollout = play_episodes(self.env, self.actor, self.epsilon, self.streams["acting"])
         self._keep(rollout)
-        played = time.perf_counter()
-        seconds["env"] += rollout.env_seconds
-        seconds["act"] += rollout.act_seconds
-        if self.replay.ready:
-            for _ in range(len(rollout.episodes) * self.config.rollout.updates_per_episode):
-                batch = self._packed(self.replay.draw(self.streams["sampling"]))
-                self.window.add(self.learner.update(batch, self.counters.t_env))
-        seconds["learn"] += time.perf_counter() - played
+        self.window.seconds["env"] += rollout.env_seconds
+        self.window.seconds["act"] += rollout.act_seconds
+        return len(rollout.episodes) * self.config.rollout.updates_per_episode if self.replay.ready else 0
 
     def _keep(self, rollout: Rollout) -> None:
         for episode in rollout.episodes:
@@ -171,9 +182,6 @@ class Trainer:
         self.window.returns += rollout.returns.tolist()
         self.window.lengths += [e.length for e in rollout.episodes]
         self.window.wins += rollout.won.tolist()
-
-    def _packed(self, episodes: list[Episode]) -> PackedBatch:
-        return pack(episodes, self.env.spec, timeout_is_terminal=self.config.timeout_is_terminal)
 
     def evaluate(self) -> Rollout:
         """Greedy episodes with the online agent; each evaluation has environments and seeds of its own."""
@@ -191,7 +199,7 @@ class Trainer:
             return None
         started = time.perf_counter()
         episodes = self.replay.sample(ESTIMATED_EPISODES, self.streams["estimates"])
-        estimate = self.learner.estimate(self._packed(episodes))
+        estimate = self.learner.estimate(episodes)
         self.window.seconds["evaluate"] += time.perf_counter() - started
         return estimate
 
@@ -199,8 +207,7 @@ class Trainer:
         """One look of dynamic capacity: the policy distance, and how many episodes were discarded."""
         config = self.config.replay
         self.counters.capacity_checks = self.counters.t_env // config.check_interval
-        greedy = self.learner.greedy_actions
-        distance = policy_distance(self.replay, config.check_episodes, self.env.spec, greedy)
+        distance = policy_distance(self.replay, config.check_episodes, self.learner.greedy_actions)
         return distance, shrink(config, self.replay, distance)
 
     def greedy(self, episodes: int, index: int) -> Rollout:

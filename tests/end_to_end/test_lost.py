@@ -378,7 +378,7 @@ def test_no_tensor_hides_what_is_not_finite(algorithm: str) -> None:
     trainer = Trainer(config, torch.device("cpu"))
     while not trainer.replay.ready:
         trainer.iterate()
-    learner, packed = trainer.learner, trainer._packed(trainer.replay.draw(trainer.streams["sampling"]))
+    learner, batch = trainer.learner, trainer.replay.draw(trainer.streams["sampling"])
     state = learner.state()
     saved = {name: array.copy() for name, array in state.items()}
     with torch.no_grad():
@@ -388,10 +388,11 @@ def test_no_tensor_hides_what_is_not_finite(algorithm: str) -> None:
             for place in places:
                 place[len(place) // 2] = bad
                 with torch.enable_grad(), pytest.raises(Divergence, match=f"at update {updates + 1}"):
-                    learner.update(packed, trainer.counters.t_env)
+                    learner.update(batch, trainer.counters.t_env)
                 learner.load_state({n: a.copy() for n, a in saved.items()}, updates, {})
-    for name in ("inputs", "state", "reward"):
-        array = getattr(packed, name).copy()
+    for name in ("obs", "state", "reward"):
+        array = getattr(batch[0], name).copy()
         array.reshape(-1)[0] = np.nan
+        poisoned = dataclasses.replace(batch[0], **{name: array})
         with pytest.raises(Divergence):
-            learner.update(dataclasses.replace(packed, **{name: array}), trainer.counters.t_env)
+            learner.update([poisoned, *batch[1:]], trainer.counters.t_env)

@@ -1,5 +1,7 @@
 """RLx2's dynamic capacity: how far stored episodes are from the policy, and what leaves for it."""
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from mast_edge.config import resolve
 from mast_edge.config_fields import Replay
 from mast_edge.spec import EnvSpec
 from mast_edge.train.dynamic_capacity import policy_distance, shrink
-from mast_edge.train.replay import Episode, PackedBatch, ReplayBuffers
+from mast_edge.train.replay import Episode, ReplayBuffers
 from mast_edge.train.trainer import Trainer
 
 SPEC = EnvSpec("3m", "toy", n_agents=3, n_actions=4, obs_dim=1, state_dim=1, episode_limit=9)
@@ -40,10 +42,9 @@ def buffer(episodes: list[Episode], batch_size: int = 2) -> ReplayBuffers:
     return replay
 
 
-def always_zero(batch: PackedBatch) -> NDArray[np.int64]:
+def always_zero(episodes: Sequence[Episode]) -> list[NDArray[np.int64]]:
     """A policy that takes action 0 wherever it may."""
-    zero = np.zeros(batch.avail.shape[:2], np.int64)
-    return np.where(batch.avail[..., 0], zero, batch.avail.argmax(-1))
+    return [np.where(e.avail[:-1, :, 0], 0, e.avail[:-1].argmax(-1)) for e in episodes]
 
 
 FIRST = episode(
@@ -64,25 +65,25 @@ def test_distance_is_the_mean_over_steps_that_decide_something(batch_size) -> No
     """(2/3 + 0 + 1 + 1/2) / 4 steps, however many episodes are looked at in one go."""
     replay = buffer([FIRST, SECOND, IDLE], batch_size)
     expected = (2 / 3 + 0 + 1 + 1 / 2) / 4
-    assert policy_distance(replay, 256, SPEC, always_zero) == pytest.approx(expected, rel=1e-12)
+    assert policy_distance(replay, 256, always_zero) == pytest.approx(expected, rel=1e-12)
 
 
 def test_only_the_oldest_are_looked_at() -> None:
     replay = buffer([SECOND, FIRST, FIRST])
-    assert policy_distance(replay, 1, SPEC, always_zero) == pytest.approx(1 / 2)
-    assert policy_distance(replay, 2, SPEC, always_zero) == pytest.approx((1 / 2 + 2 / 3 + 0 + 1) / 4)
+    assert policy_distance(replay, 1, always_zero) == pytest.approx(1 / 2)
+    assert policy_distance(replay, 2, always_zero) == pytest.approx((1 / 2 + 2 / 3 + 0 + 1) / 4)
 
 
 def test_where_nobody_had_a_choice_the_distance_is_zero() -> None:
-    assert policy_distance(buffer([IDLE, IDLE]), 256, SPEC, always_zero) == 0.0
+    assert policy_distance(buffer([IDLE, IDLE]), 256, always_zero) == 0.0
 
 
 def test_the_state_after_the_last_transition_does_not_count() -> None:
     """All actions are available there, and the policy's answer differs from whatever is stored."""
     same = episode(actions=[[0, 0, 0]], choices=[[1, 1, 1]])
-    assert policy_distance(buffer([same]), 256, SPEC, always_zero) == 0.0
+    assert policy_distance(buffer([same]), 256, always_zero) == 0.0
     differs = episode(actions=[[1, 2, 3]], choices=[[1, 1, 1]])
-    assert policy_distance(buffer([differs]), 256, SPEC, always_zero) == 1.0
+    assert policy_distance(buffer([differs]), 256, always_zero) == 1.0
 
 
 def settings(**values: object) -> Replay:
@@ -144,13 +145,13 @@ def test_greedy_battles_are_at_distance_zero_from_their_own_policy() -> None:
     made = trainer()
     for e in made.greedy(6, 0).episodes:
         made.replay.add(e)
-    spec, greedy = made.env.spec, made.learner.greedy_actions
-    assert policy_distance(made.replay, 256, spec, greedy) == 0.0
+    greedy = made.learner.greedy_actions
+    assert policy_distance(made.replay, 256, greedy) == 0.0
     with torch.no_grad():
         taken = np.bincount(np.concatenate([e.actions.ravel() for e in made.replay.episodes]), minlength=9)
         other = 2 if taken[2] < taken[3] else 3  # go where they went less, whenever there is room
         made.learner.online.tensors["agent.fc2.bias"][other] += 100.0
-    assert policy_distance(made.replay, 256, spec, greedy) > 0.5
+    assert policy_distance(made.replay, 256, greedy) > 0.5
 
 
 def test_the_trainer_looks_once_per_interval() -> None:

@@ -26,7 +26,7 @@ NEXT_MASK = [[1, 1, 0, 1], [1, 1, 0, 0]]
 def trained(learner: TorchLearner, updates: int, seed: int = 9) -> TorchLearner:
     rng = np.random.default_rng(seed)
     for t_env in range(1, updates + 1):
-        learner.update(packed(random_episodes(rng, [5, 8, 3])), t_env)
+        learner.update(random_episodes(rng, [5, 8, 3]), t_env)
     return learner
 
 
@@ -121,7 +121,7 @@ def test_rmsprop_of_a_just_grown_weight_is_check_9() -> None:
         learner.online.grad.zero_()
         learner.online.grad[0] = 0.3
         learner.online.grad[1] = np.sqrt(20.0**2 - 0.3**2)
-        assert learner._step(made) == pytest.approx(20.0, rel=1e-14)
+        assert learner._step(made, {})["grad_norm"] == pytest.approx(20.0, rel=1e-14)
         assert float(learner.online.grad[0]) == pytest.approx(0.14999999250000035, rel=1e-12)
         assert before - float(learner.online.flat[0].detach()) == pytest.approx(step, rel=1e-12)
         assert float(learner.square_avg[0]) == pytest.approx(square, rel=1e-12)
@@ -181,7 +181,7 @@ def test_sparsity_holds_through_updates_evolutions_and_target_copies(method, alg
     first = {key: learner.topologies[key[0]][key[1]].copy() for key in layers}
     support = learner.target.flat != 0
     for i in range(1, 10):
-        learner.update(packed(random_episodes(rng, [5, 8, 3])), t_env=i)
+        learner.update(random_episodes(rng, [5, 8, 3]), t_env=i)
         for network, layer in layers:
             mask = learner.topologies[network][layer]
             assert int(mask.sum()) == nnz[network, layer]
@@ -277,28 +277,27 @@ def test_state_round_trip(algorithm) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_greedy_actions_and_estimates_equal_the_reference(algorithm) -> None:
     learner = make_learner(algorithm=algorithm, method="dense")
-    episodes = random_episodes(np.random.default_rng(3), [6, 4, 1])  # the longest first, as packed
-    batch, p = packed(episodes), doubles(learner.online.tensors, trained=False)
+    episodes = random_episodes(np.random.default_rng(3), [4, 6, 1])
+    p = doubles(learner.online.tensors, trained=False)
     utilities = [unrolled(p, "agent", e) for e in episodes]
     actions, believed, realised = {}, [], []
     for i, e in enumerate(episodes):
-        for t in range(e.length + 1):
-            q = torch.stack(utilities[i][t]).masked_fill(torch.from_numpy(e.avail[t] == 0), -torch.inf)
-            actions[t, i] = q.argmax(1).tolist()
         for t in range(e.length):
+            q = torch.stack(utilities[i][t]).masked_fill(torch.from_numpy(e.avail[t] == 0), -torch.inf)
+            actions[i, t] = q.argmax(1).tolist()
             taken = [utilities[i][t][agent][int(a)] for agent, a in enumerate(e.actions[t])]
             believed.append(float(q_tot(p, algorithm, taken, vector(e.state[t]))))
             realised.append(sum(0.99 ** (k - t) * float(e.reward[k]) for k in range(t, e.length)))
-    found = learner.greedy_actions(batch)
-    assert found.tolist() == [actions[int(place) // 3, int(place) % 3] for place in batch.place]
-    estimate = learner.estimate(batch)
+    found = learner.greedy_actions(episodes)
+    assert [f.tolist() for f in found] == [[actions[i, t] for t in range(e.length)] for i, e in enumerate(episodes)]
+    estimate = learner.estimate(episodes)
     assert estimate.q_tot == pytest.approx(np.mean(believed), rel=1e-5)
     assert estimate.realised == pytest.approx(np.mean(realised), rel=1e-5)
 
 
 def test_units_that_are_zero_on_every_row_are_dead() -> None:
     learner = make_learner(method="dense")
-    batch = packed(random_episodes(np.random.default_rng(3), [6, 4]))
+    batch = random_episodes(np.random.default_rng(3), [6, 4])
     alive = learner.estimate(batch).dead_units
     with torch.no_grad():
         learner.online.tensors["agent.fc1.bias"][:4] = -1e3
@@ -308,8 +307,8 @@ def test_units_that_are_zero_on_every_row_are_dead() -> None:
 
 def test_metrics_of_an_update() -> None:
     learner = make_learner(algorithm="ow_qmix")
-    batch = packed(random_episodes(np.random.default_rng(3), [6, 4]))
-    made = learner.algorithm.loss(learner.online, learner.target, as_tensors(batch), 1)
+    batch = random_episodes(np.random.default_rng(3), [6, 4])
+    made = learner.algorithm.loss(learner.online, learner.target, as_tensors(packed(batch)), 1)
     metrics = learner.update(batch, 1)
     assert metrics.keys() == {
         "loss", "grad_norm", "q_tot", "target", "td_error", "q_star", "loss_central", "weight"

@@ -259,7 +259,7 @@ import sys
 import numpy as np, torch
 from mast_edge.config import resolve
 from mast_edge.train import memory
-from mast_edge.train.replay import Episode, pack
+from mast_edge.train.replay import Episode
 from mast_edge.train.trainer import Trainer
 
 def status(name):
@@ -279,7 +279,7 @@ trainer = Trainer(config, torch.device("cpu"))
 spec, rng = trainer.env.spec, np.random.default_rng(0)
 
 def update(episodes):
-    trainer.learner.update(pack(episodes, spec, timeout_is_terminal=True), 1)
+    trainer.learner.update(episodes, 1)
 
 update([episode(2, spec, rng)] * 32)
 longest = [episode(spec.episode_limit, spec, rng) for _ in range(32)]

@@ -1,5 +1,7 @@
 """Playing real battles: what is stored is what was seen and done, and both stages compute the same agent."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,73 @@ def test_episodes_hold_what_the_environment_showed(trainer: Trainer) -> None:
         assert bool(step.terminated[0]) == (t == episode.length - 1)
     assert np.array_equal(episode.obs[-1], twin.obs[0])
     assert bool(step.timed_out[0]) == episode.timed_out
+
+
+def episodes_of(env: Skirmish, epsilon: float, *, native: bool) -> list[tuple[list[object], object, object]]:
+    """Everything that two rounds left behind: episodes, outcomes, environment and acting stream."""
+    rng, actor = np.random.default_rng(7), Actor(AgentSpec.of(env.spec), env.n_envs)
+    weights = np.random.default_rng(8)
+    shapes = actor.spec.layer_shapes()
+    layers = {f"{layer}.weight": weights.normal(size=shape) for layer, shape in shapes.items()}
+    layers |= {f"{layer}.bias": weights.normal(size=shape[0]) for layer, shape in shapes.items()}
+    actor.load({name: array.astype(np.float32) for name, array in layers.items()})
+    found = []
+    for _ in range(2):
+        rollout = play_episodes(env, actor, epsilon, rng, native=native)
+        episodes = [
+            (e.obs, e.state, e.avail, e.actions, e.reward, e.terminated, e.timed_out)
+            for e in rollout.episodes
+        ]
+        parts = [part if isinstance(part, bool) else part.tobytes() for e in episodes for part in e]
+        shown = [a.tobytes() for a in (env.obs, env.state, env.avail, env.snapshot())]
+        found.append((parts, (rollout.won.tolist(), rollout.steps, rollout.lost, shown), rng.random()))
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"heuristic_ai": True}, {"threads": 2}], ids=str)
+@pytest.mark.parametrize(("n_envs", "epsilon"), [(1, 0.2), (5, 0.0), (5, 1.0)])
+@pytest.mark.parametrize("name", ["3m", "2s3z", "MMM"])
+def test_playing_natively_changes_nothing(name, n_envs, epsilon, options) -> None:
+    envs = [Skirmish(name, n_envs, seed=2, **options) for _ in range(2)]
+    ours, theirs = (episodes_of(env, epsilon, native=n) for env, n in zip(envs, (True, False), strict=True))
+    assert ours == theirs
+    assert envs[0].played.shape == envs[1].played.shape
+    last = envs[0].stats()["steps"] == envs[0].stats()["steps"].max()  # the others kept other rows
+    assert envs[0].played[last].tolist() == envs[1].played[last].tolist()
+
+
+def test_an_environment_plays_alone_as_it_does_in_a_batch(trainer: Trainer) -> None:
+    weights, spec = trainer.learner.online.numpy("agent"), AgentSpec.of(trainer.env.spec)
+    rollouts = []
+    for seed, n_envs in ((3, 3), (3, 1), (4, 1), (5, 1)):
+        actor = Actor(spec, n_envs)
+        actor.load(weights)
+        rollouts.append(play_episodes(Skirmish("3m", n_envs, seed=seed), actor))
+    assert rollouts[0].won.tolist() == [bool(r.won[0]) for r in rollouts[1:]]
+    for together, alone in zip(rollouts[0].episodes, rollouts[1:], strict=True):
+        for part in ("obs", "state", "avail", "actions", "reward"):
+            assert getattr(together, part).tobytes() == getattr(alone.episodes[0], part).tobytes()
+
+
+def test_episodes_own_what_they_fill_and_no_more(trainer: Trainer) -> None:
+    env = Skirmish("3m", 3, seed=1)
+    actor = Actor(trainer.agent_spec, 3)
+    actor.load(trainer.learner.online.numpy("agent"))
+    for native in (True, False):
+        for e in play_episodes(env, actor, native=native).episodes:
+            length = e.length
+            assert e.nbytes == (length + 1) * (4 * 3 * 30 + 4 * 48 + 3 * 9) + length * (3 + 4)
+            assert all(a.base is None for a in (e.obs, e.state, e.avail, e.actions, e.reward))
+
+
+def test_times_are_told_apart(trainer: Trainer) -> None:
+    trainer.actor.load(trainer.learner.online.numpy("agent"))
+    for native in (True, False):
+        began = time.perf_counter()
+        rollout = play_episodes(trainer.env, trainer.actor, native=native)
+        passed = time.perf_counter() - began
+        assert 0 < rollout.env_seconds + rollout.act_seconds < passed
+        assert min(rollout.env_seconds, rollout.act_seconds) > 0
 
 
 def test_exploration_takes_available_actions_only(trainer: Trainer) -> None:

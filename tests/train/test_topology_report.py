@@ -70,7 +70,7 @@ def test_units_without_a_weight_are_idle() -> None:
 )
 def test_every_masked_layer_is_reported(algorithm, networks) -> None:
     learner = make_learner(algorithm=algorithm, topology={"interval": 1})
-    learner.update(packed(random_episodes(np.random.default_rng(0), [4, 4])), 1)
+    learner.update(random_episodes(np.random.default_rng(0), [4, 4]), 1)
     facts = topology_facts(learner)
     layers = {f"{network}.{layer}" for network, t in learner.topologies.items() for layer in t}
     assert facts.keys() == layers

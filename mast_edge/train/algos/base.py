@@ -31,16 +31,28 @@ class Loss:
     y: Tensor
     metrics: dict[str, Tensor]
 
+    def summary(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Scalars worth logging, detached."""
+        return {
+            "loss": self.loss.detach(),
+            "q_tot": batch.mean(self.q_tot),
+            "target": batch.mean(self.y),
+            "td_error": batch.mean((self.q_tot - self.y).abs()),
+            **self.metrics,
+        }
+
 
 class Algorithm(Protocol):
     """Built as `Algorithm(config, env, widths)`.
 
     Attributes:
+        config: resolved experiment.
         networks: network name -> layer shapes, in the order in which their first weights are drawn; `agent`
             is among them and plays.
         target_networks: those that have a target copy (algorithms.md 2.4).
     """
 
+    config: ExperimentConfig
     networks: dict[str, Shapes]
     target_networks: tuple[str, ...]
 
@@ -75,4 +87,4 @@ def utilities(bank: ParameterBank, network: str, batch: TensorBatch) -> Tensor:
 
 def taken(q: Tensor, batch: TensorBatch) -> Tensor:
     """(M, N) utilities of the actions that were taken, from (P, N, A)."""
-    return q[batch.now].gather(2, batch.actions.unsqueeze(2)).squeeze(2)
+    return batch.current(q).gather(2, batch.actions.unsqueeze(2)).squeeze(2)

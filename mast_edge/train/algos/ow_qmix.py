@@ -32,16 +32,17 @@ class OwQmix(Qmix):
         q = utilities(online, "agent", batch)
         q_tot = self.q_tot(online, q, batch)
         central = taken(utilities(online, "cagent", batch), batch)
-        q_star = central_q_star(online.network("cmixer"), central, batch.state[batch.now])
+        q_star = central_q_star(online.network("cmixer"), central, batch.current(batch.state))
         with torch.no_grad():
             values = self.values(online, target, q.detach(), batch)
             y = learning_targets(self.config.target, self.config.gamma, values, batch, t_env)
             weight = torch.where(q_tot < y, 1.0, self.config.ow_qmix.alpha)
-        restricted, central_error = (weight * (q_tot - y).square()).mean(), (q_star - y).square().mean()
+        restricted = batch.mean(weight * (q_tot - y).square())
+        central_error = batch.mean((q_star - y).square())
         metrics = {
-            "q_star": q_star.detach().mean(),
+            "q_star": batch.mean(q_star.detach()),
             "loss_central": central_error.detach(),
-            "weight": weight.mean(),
+            "weight": batch.mean(weight),
         }
         return Loss(restricted + central_error, q.detach(), q_tot.detach(), y, metrics)
 

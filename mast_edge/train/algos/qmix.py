@@ -37,7 +37,7 @@ class Qmix:
         with torch.no_grad():
             values = self.values(online, target, q.detach(), batch)
             y = learning_targets(self.config.target, self.config.gamma, values, batch, t_env)
-        loss = (q_tot - y).square().mean() + self.penalty(q_tot, batch)
+        loss = batch.mean((q_tot - y).square()) + self.penalty(q_tot, batch)
         return Loss(loss, q.detach(), q_tot.detach(), y, {})
 
     def penalty(self, q_tot: Tensor, batch: TensorBatch) -> Tensor | float:
@@ -46,7 +46,7 @@ class Qmix:
 
     def q_tot(self, online: ParameterBank, q: Tensor, batch: TensorBatch) -> Tensor:
         """(M,) joint value of the taken actions from (P, N, A) utilities."""
-        return self.mix(online, taken(q, batch), batch.state[batch.now])
+        return self.mix(online, taken(q, batch), batch.current(batch.state))
 
     def values(
         self, online: ParameterBank, target: ParameterBank, online_q: Tensor, batch: TensorBatch

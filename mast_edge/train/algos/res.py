@@ -18,4 +18,4 @@ class Res(Qmix):
         """lambda_res * mean (q_tot - ret)^2 over the transitions (algorithms.md 5)."""
         mask = batch.padded(torch.ones_like(batch.reward))
         ret = realised_return(batch.padded(batch.reward), mask, self.config.gamma)
-        return self.config.res.penalty * (q_tot - ret[batch.episode, batch.time]).square().mean()
+        return self.config.res.penalty * batch.mean((q_tot - batch.at_transitions(ret)).square())

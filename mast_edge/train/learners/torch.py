@@ -1,6 +1,6 @@
 """The reference learner: masked-dense updates in PyTorch, on CPU or GPU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from mast_edge.config_fields import ExperimentConfig
 from mast_edge.errors import MastEdgeError
+from mast_edge.spec import EnvSpec
 from mast_edge.topology import Topology
 from mast_edge.train.algos.base import Algorithm, Loss, utilities
 from mast_edge.train.nets import ParameterBank, initial_weights
-from mast_edge.train.replay import PackedBatch
+from mast_edge.train.replay import Episode, pack
 from mast_edge.train.sparse.base import SparseMethod
 from mast_edge.train.targets import realised_return
-from mast_edge.train.tensor_batch import tensor_batch
+from mast_edge.train.tensor_batch import TensorBatch, tensor_batch
 
 INACTIVE_RESCALE_LIMIT = 3.0
 """`init_rescale` multiplies surviving weights by min(3, 1/sqrt(density)) (algorithms.md 14)."""
@@ -25,6 +26,15 @@ INACTIVE_RESCALE_LIMIT = 3.0
 
 class Divergence(MastEdgeError):
     """Loss, gradient, utilities or weights are not finite; the last good checkpoint is kept."""
+
+    @classmethod
+    def at(cls, update: int, wrong: Sequence[str]) -> "Divergence":
+        """The error of an update, naming what is not finite."""
+        return cls(
+            "learner: loss, gradient, utilities and weights must be finite; got others in "
+            f"{', '.join(wrong)} at update {update}. The last checkpoint is kept; lower optim.lr or look at "
+            "the rewards."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,7 @@ class TorchLearner:
         config: resolved experiment.
         algorithm: networks and loss.
         methods: network name -> its sparse method.
+        env: sizes of its episodes.
         rng: stream of the initial weights; methods with the same seed share them.
         device: where to compute. On a CPU one thread, so that results do not depend on the machine's load.
         masks: network -> masks to begin with, instead of those of the method (tickets).
@@ -59,6 +70,7 @@ class TorchLearner:
         config: ExperimentConfig,
         algorithm: Algorithm,
         methods: dict[str, SparseMethod],
+        env: EnvSpec,
         rng: np.random.Generator,
         device: torch.device,
         masks: Mapping[str, Topology] | None = None,
@@ -66,6 +78,7 @@ class TorchLearner:
         self.config = config
         self.algorithm = algorithm
         self.methods = methods
+        self.env = env
         self.device = device
         self.online = ParameterBank(algorithm.networks, device, trained=True)
         copied = {network: algorithm.networks[network] for network in algorithm.target_networks}
@@ -109,11 +122,15 @@ class TorchLearner:
             for layer, mask in topology.items():
                 views[f"{network}.{layer}.weight"].copy_(torch.from_numpy(mask))
 
-    def update(self, batch: PackedBatch, t_env: int) -> dict[str, float]:
+    def _tensors(self, episodes: Sequence[Episode]) -> TensorBatch:
+        packed = pack(episodes, self.env, timeout_is_terminal=self.config.timeout_is_terminal)
+        return tensor_batch(packed, self.device)
+
+    def update(self, episodes: Sequence[Episode], t_env: int) -> dict[str, float]:
         """One gradient update, then evolution and target copy when due (algorithms.md 6, steps 2 to 6).
 
         Args:
-            batch: packed episodes.
+            episodes: the batch.
             t_env: environment steps so far.
 
         Returns:
@@ -123,65 +140,83 @@ class TorchLearner:
             Divergence: loss, utilities, gradient norm, target weights or the new weights are not finite.
         """
         self.online.grad.zero_()
-        made = self.algorithm.loss(self.online, self.target, tensor_batch(batch, self.device), t_env)
+        batch = self._tensors(episodes)
+        made = self.algorithm.loss(self.online, self.target, batch, t_env)
         made.loss.backward()  # type: ignore[no-untyped-call]
-        progress = min(1.0, t_env / self.config.t_max)
-        next_update = self.updates + 1
-        evolving = [n for n, m in self.methods.items() if m.due(next_update, progress)]
-        dense_grads = {n: self._layer_arrays(n, self.online.views(self.online.grad)) for n in evolving}
+        dense_grads = {n: self.dense_gradients(n) for n in self.evolving(t_env)}
+        metrics = self._step(made, made.summary(batch))
+        self.advance(dense_grads, t_env)
+        return metrics
 
-        norm = self._step(made)
-        self.updates = next_update
-        for network in evolving:
-            self._evolve(network, dense_grads[network], progress)
+    def evolving(self, t_env: int) -> list[str]:
+        """Networks whose topology moves with the next update."""
+        progress = min(1.0, t_env / self.config.t_max)
+        return [n for n, m in self.methods.items() if m.due(self.updates + 1, progress)]
+
+    def dense_gradients(self, network: str) -> dict[str, NDArray[np.float32]]:
+        """Copies of a network's gradients by layer."""
+        return self._layer_arrays(network, self.online.views(self.online.grad))
+
+    def advance(self, dense_grads: Mapping[str, dict[str, NDArray[np.float32]]], t_env: int) -> None:
+        """What follows the optimiser's step: counts the update, evolves, and copies targets when due.
+
+        Args:
+            dense_grads: of the networks that evolve, before masking.
+            t_env: environment steps so far.
+        """
+        self.updates += 1
+        for network, grads in dense_grads.items():
+            self._evolve(network, grads, min(1.0, t_env / self.config.t_max))
         if self.updates % self.config.target.update_interval == 0:
             self._copy_targets()
-        metrics = {
-            "loss": made.loss.detach(),
-            "q_tot": made.q_tot.mean(),
-            "target": made.y.mean(),
-            "td_error": (made.q_tot - made.y).abs().mean(),
-            **made.metrics,
-        }
-        return {"grad_norm": norm, **{name: float(value) for name, value in metrics.items()}}
 
     @torch.no_grad()
-    def _step(self, made: Loss) -> float:
-        """Masks and clips the gradient, applies RMSprop (algorithms.md 5); returns the unclipped norm."""
+    def _step(self, made: Loss, metrics: Mapping[str, Tensor]) -> dict[str, float]:
+        """Masks and clips the gradient, applies RMSprop (algorithms.md 5).
+
+        What the host must know is read once, at the end: until then a device runs on by itself.
+
+        Returns:
+            `metrics` and the unclipped `grad_norm` as numbers.
+        """
         optim, grad, flat = self.config.optim, self.online.grad, self.online.flat
         grad.mul_(self.mask)
-        norm = float(grad.norm())
-        met = {"loss": made.loss, "utilities": made.q, "gradient norm": torch.tensor(norm)}
+        norm = grad.norm()
         # The loss may not show them: an operator skips actions, and gates bound what is infinite.
-        self._expect_finite({**met, "target weights": self.target.flat})
-        grad.mul_(min(1.0, optim.clip_norm / (norm + 1e-6)))
-        self.square_avg.mul_(optim.alpha).addcmul_(grad, grad, value=1.0 - optim.alpha)
-        flat.addcdiv_(grad, self.square_avg.sqrt().add_(optim.eps), value=-optim.lr)
-        flat.mul_(self.mask)
-        self._expect_finite({"weights": flat})
-        return norm
+        met = {"loss": made.loss, "utilities": made.q, "gradient norm": norm, "target weights": self.target.flat}
+        finite = torch.stack([torch.isfinite(value).all() for value in met.values()])
+        grad.mul_((optim.clip_norm / (norm.double() + 1e-6)).clamp_max(1.0).to(grad.dtype))
+        square_avg = self.square_avg.mul(optim.alpha).addcmul_(grad, grad, value=1.0 - optim.alpha)
+        moved = flat.addcdiv(grad, square_avg.sqrt().add_(optim.eps), value=-optim.lr).mul_(self.mask)
+        good = finite.all()
+        self.square_avg.copy_(torch.where(good, square_avg, self.square_avg))
+        flat.copy_(torch.where(good, moved, flat))
 
-    def _expect_finite(self, values: Mapping[str, Tensor]) -> None:
-        wrong = [name for name, value in values.items() if not bool(torch.isfinite(value).all())]
+        numbers = [*finite, torch.isfinite(flat).all(), norm, *metrics.values()]
+        read = torch.stack([number.double() for number in numbers]).tolist()
+        names = [*met, "weights"]
+        # Weights are looked at where nothing else is wrong: what was wrong before has not moved them.
+        wrong = [n for n, fine in zip(names, read, strict=False) if not fine]
         if wrong:
-            raise Divergence(
-                "learner: loss, gradient, utilities and weights must be finite; got others in "
-                f"{', '.join(wrong)} at update {self.updates + 1}. The last checkpoint is kept; lower "
-                "optim.lr or look at the rewards."
-            )
+            raise Divergence.at(self.updates + 1, wrong[:-1] or wrong if wrong[-1] == "weights" else wrong)
+        return dict(zip(["grad_norm", *metrics], read[len(names) :], strict=True))
 
     @torch.no_grad()
-    def greedy_actions(self, batch: PackedBatch) -> NDArray[np.int64]:
-        """(P, N) best available actions of the online agent, unrolled along stored episodes."""
-        tensors = tensor_batch(batch, self.device)
+    def greedy_actions(self, episodes: Sequence[Episode]) -> list[NDArray[np.int64]]:
+        """Best available actions of the online agent, unrolled along stored episodes: (L, N) for each."""
+        tensors = self._tensors(episodes)
         q = utilities(self.online, "agent", tensors).masked_fill(~tensors.avail, -torch.inf)
-        actions: NDArray[np.int64] = q.argmax(2).cpu().numpy()
-        return actions
+        actions = q.argmax(2)[tensors.now].cpu().numpy()
+        by_episode = np.argsort(tensors.episode.cpu().numpy(), kind="stable")
+        order = sorted(range(len(episodes)), key=lambda i: -episodes[i].length)
+        ends = np.cumsum([episodes[i].length for i in order])
+        parts = np.split(actions[by_episode], ends[:-1])
+        return [parts[order.index(i)] for i in range(len(episodes))]
 
     @torch.no_grad()
-    def estimate(self, batch: PackedBatch) -> Estimate:
+    def estimate(self, episodes: Sequence[Episode]) -> Estimate:
         """Believed and realised values of stored episodes."""
-        tensors = tensor_batch(batch, self.device)
+        tensors = self._tensors(episodes)
         q_tot = self.algorithm.q_tot(self.online, utilities(self.online, "agent", tensors), tensors)
         mask = tensors.padded(torch.ones_like(tensors.reward))
         realised = realised_return(tensors.padded(tensors.reward), mask, self.config.gamma)

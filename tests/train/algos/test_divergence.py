@@ -77,14 +77,14 @@ def test_one_poisoned_number_stops_the_update(algorithm, method, poison: Poison,
     episodes = random_episodes(np.random.default_rng(3), [6, 6, 2])
     poison(learner, episodes, value)
     with pytest.raises(Divergence, match=r"must be finite; got .* at update 1\."):
-        learner.update(packed(episodes, timeout_is_terminal=False), 1)
+        learner.update(episodes, 1)
     assert learner.updates == 0
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_healthy_numbers_do_not(algorithm) -> None:
     learner = make_learner(algorithm=algorithm)
-    learner.update(packed(random_episodes(np.random.default_rng(3), [6, 6, 2])), 1)
+    learner.update(random_episodes(np.random.default_rng(3), [6, 6, 2]), 1)
     assert learner.updates == 1
 
 
@@ -95,7 +95,7 @@ def test_a_poisoned_reward_changes_nothing(poison) -> None:
     before = {name: array.copy() for name, array in learner.state().items()}
     episodes[0].reward[2] = poison
     with pytest.raises(Divergence, match="got others in loss, gradient norm at"):
-        learner.update(packed(episodes), 1)
+        learner.update(episodes, 1)
     assert all((array == before[name]).all() for name, array in learner.state().items())
 
 
@@ -103,4 +103,4 @@ def test_weights_that_overflow_are_noticed_by_their_own_update() -> None:
     """Loss and gradient are finite; a step of about 10 lr is not."""
     learner = make_learner(optim={"lr": 1e38})
     with pytest.raises(Divergence, match="got others in weights at"):
-        learner.update(packed(random_episodes(np.random.default_rng(3), [6, 6])), 1)
+        learner.update(random_episodes(np.random.default_rng(3), [6, 6]), 1)

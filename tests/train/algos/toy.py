@@ -37,7 +37,7 @@ def make_learner(
     )
     method, rng = resolve_name("method", SPARSE_METHODS, config.method), np.random.default_rng(1)
     methods = {n: method(config.topology, n, config.sparsity, rng) for n in algorithm.networks}
-    return TorchLearner(config, algorithm, methods, np.random.default_rng(seed), CPU, masks)
+    return TorchLearner(config, algorithm, methods, spec, np.random.default_rng(seed), CPU, masks)
 
 
 def random_episodes(rng: np.random.Generator, lengths: list[int], spec: EnvSpec = SPEC) -> list[Episode]:
@@ -118,13 +118,13 @@ class HandMade:
         methods = {"agent": method(config.topology, "agent", config.sparsity, np.random.default_rng(0))}
         masks = {"agent": {"fc1": kept}}
         rng = np.random.default_rng(0)
-        self.learner = TorchLearner(config, self.algorithm, methods, rng, CPU, masks)
+        self.learner = TorchLearner(config, self.algorithm, methods, SPEC, rng, CPU, masks)
         with torch.no_grad():
             self.learner.online.flat.zero_()
             if weight is not None:
                 self.weight.copy_(torch.tensor(weight))
             self.learner.target.flat.copy_(self.learner.online.flat)
-        self.batch = packed(random_episodes(np.random.default_rng(0), [2]))
+        self.batch = random_episodes(np.random.default_rng(0), [2])
 
     def update(self, gradient: object, t_env: int = 0) -> None:
         """One update with this dense gradient."""
