@@ -47,6 +47,13 @@ def cli() -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Short for --set seed=N.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--learner", type=click.Choice(["auto", "torch", "native"]), default="auto", show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1, max=64),
+    default=1,
+    show_default=True,
+    help="Cores for one update of the native learner. More runs at once use cores better.",
+)
 @click.option("--fresh", is_flag=True, help="Start over; discards what this run has so far.")
 @common
 def train(
@@ -57,6 +64,7 @@ def train(
     seed: int | None,
     device: str,
     learner: str,
+    threads: int,
     fresh: bool,
     as_json: bool,
     quiet: bool,
@@ -79,6 +87,7 @@ def train(
             chosen,
             device=device,
             learner=learner,
+            threads=threads,
             fresh=fresh,
             progress=display,
             on_remark=lambda text: remark(quiet, text),

@@ -53,6 +53,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         win_rate: mean of the last 20 evaluations, None before the first.
         checkpoint: name of the latest good checkpoint folder.
         env: the fields of EnvSpec.
+        learner: what computed the updates up to the latest checkpoint; empty in runs of older versions.
     """
 
     schema: str
@@ -71,6 +72,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     win_rate: float | None
     checkpoint: str | None
     env: dict[str, int | str]
+    learner: str = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -219,8 +219,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "status",
     }
     assert (result["status"], result["t_env"] >= 600, result["updates"] > 0) == ("complete", True, True)
-    first, second = answer.stderr.splitlines()[:2]
+    first, learner, second = answer.stderr.splitlines()[:3]
     assert first.startswith("memory: replay up to ")
+    assert learner.startswith("learner: native, ")
     assert second == f"run {result['run']}"
     assert f"next: mast-edge export --run {result['run']}" in answer.stderr
     return folder / "runs"

@@ -323,3 +323,209 @@ def play_episodes(
     record: obs, state, avail, actions and reward, (more rows than the limit, E, ...); row t is time t.
     length (E,): transitions. ends (2, E): timed out, won. played (E, N): what the agents did last.
     """
+
+# --- the sparse learner ---
+
+def kernel_path() -> str:
+    """v4, v3 or portable: what its kernels are compiled for; MAST_EDGE_KERNELS asks for another."""
+
+class Workers:
+    """Threads that share the panels of an update; results do not depend on their number."""
+
+    def __init__(self, threads: int) -> None: ...
+
+class PanelBatch:
+    """Ragged episodes as panels of 64 columns. R row panels hold the rows (time, episode) of the mixers.
+
+    Arrays are C-contiguous and written in place. Episodes are read by address: they must outlive the use.
+    """
+
+    def __init__(self, n_agents: int, n_actions: int, obs_dim: int, state_dim: int) -> None: ...
+    def load(
+        self,
+        episodes: Sequence[
+            tuple[
+                NDArray[np.float32],
+                NDArray[np.float32],
+                NDArray[np.uint8],
+                NDArray[np.uint8],
+                NDArray[np.float32],
+                bool,
+            ]
+        ],
+    ) -> None:
+        """obs, state, avail, actions and reward of `Episode`, and whether nothing follows its last state."""
+
+    @property
+    def n_agents(self) -> int: ...
+    @property
+    def n_actions(self) -> int: ...
+    @property
+    def transitions(self) -> int:
+        """M: rows without the last one of each episode."""
+
+    @property
+    def panels(self) -> list[tuple[int, int, int, int]]:
+        """First step, steps, first episode (in `order`) and episodes of each agent panel."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def row_panels(self) -> int:
+        """R."""
+
+    @property
+    def steps(self) -> int:
+        """Of all agent panels together."""
+
+    @property
+    def vectors(self) -> list[int]:
+        """(steps) of 16 columns that hold a running episode."""
+
+    @property
+    def order(self) -> list[int]:
+        """Episodes as they were given, longest first."""
+
+    @property
+    def offsets(self) -> list[int]:
+        """(T + 2) first row of each time; the last entry is the number of rows."""
+
+    def taken(self, agent: AgentNetwork, out: NDArray[np.float32]) -> None:
+        """out (R, N, 64): utilities of the actions that were taken, 0 elsewhere."""
+
+    def to_rows(self, values: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """(steps, 64) to (R, N, 64)."""
+
+    def actions_to_rows(self, agent: AgentNetwork, out: NDArray[np.float32]) -> None:
+        """out (R, N * A, 64): all utilities."""
+
+    def avail_to_rows(self, out: NDArray[np.uint8]) -> None:
+        """out (R, N * A, 64)."""
+
+    def mask(self, out: NDArray[np.float32]) -> None:
+        """out (rows): 1 where a transition begins."""
+
+    def n_step(
+        self, values: NDArray[np.float32], n: int, gamma: float, out: NDArray[np.float32]
+    ) -> None:
+        """values, out (rows); 0 where no transition begins."""
+
+    def td_lambda(
+        self, values: NDArray[np.float32], gamma: float, lambda_: float, out: NDArray[np.float32]
+    ) -> None: ...
+    def realised(self, gamma: float, out: NDArray[np.float32]) -> None:
+        """out (rows): discounted rewards of the rest of each episode."""
+
+class Network:
+    """Layers in the order of `mast_edge.spec`: (out, in, first weight, first bias), places in a flat array."""
+
+    def set_mask(self, layer: int, mask: NDArray[np.uint8] | None, heights: Sequence[int]) -> None:
+        """mask (out, in) of 0 and 1, None = dense; heights: rows of each group of blocks, [] = single rows."""
+
+    def refresh(self, flat: NDArray[np.float32]) -> None:
+        """Takes over the values of the kept weights and the biases."""
+
+    @property
+    def kept(self) -> list[int]:
+        """Weights of each layer."""
+
+class AgentNetwork(Network):
+    def __init__(self, shapes: Sequence[tuple[int, int, int, int]], threads: Workers) -> None: ...
+    def backward(
+        self, batch: PanelBatch, d_taken: NDArray[np.float32], every: bool, grad: NDArray[np.float32]
+    ) -> None:
+        """d_taken (R, N, 64). Adds to `grad`, with `every` also at weights that are not kept."""
+
+    def finite(self, batch: PanelBatch) -> bool:
+        """Whether all utilities of the last forward pass are."""
+
+    def dead_units(self, batch: PanelBatch) -> int:
+        """Units of the first layer that are zero in every row."""
+
+class MixerNetwork(Network):
+    def __init__(
+        self, shapes: Sequence[tuple[int, int, int, int]], agents: int, threads: Workers
+    ) -> None: ...
+    def forward(self, batch: PanelBatch, q: NDArray[np.float32], q_tot: NDArray[np.float32]) -> None:
+        """q (R, N, 64) -> q_tot (R * 64)."""
+
+    def backward(
+        self,
+        batch: PanelBatch,
+        q: NDArray[np.float32],
+        d_q_tot: NDArray[np.float32],
+        d_q: NDArray[np.float32],
+        every: bool,
+        grad: NDArray[np.float32],
+    ) -> None:
+        """After `forward` with `q`: writes d_q (R, N, 64), adds to `grad`."""
+
+    def alternatives(
+        self,
+        batch: PanelBatch,
+        chosen: NDArray[np.float32],
+        q: NDArray[np.float32],
+        out: NDArray[np.float32],
+    ) -> None:
+        """After `forward` with `chosen`: q_tot with one agent's utility replaced; q, out (R, N * A, 64)."""
+
+class CentralNetwork(Network):
+    def __init__(
+        self, shapes: Sequence[tuple[int, int, int, int]], agents: int, threads: Workers
+    ) -> None: ...
+    def forward(self, batch: PanelBatch, q: NDArray[np.float32], q_star: NDArray[np.float32]) -> None:
+        """q (R, N, 64) -> q_star (R * 64)."""
+
+    def backward(
+        self,
+        batch: PanelBatch,
+        q: NDArray[np.float32],
+        d_q_star: NDArray[np.float32],
+        d_q: NDArray[np.float32],
+        every: bool,
+        grad: NDArray[np.float32],
+    ) -> None:
+        """After `forward` with `q`: writes d_q (R, N, 64), adds to `grad`."""
+
+def forward_agents(batch: PanelBatch, networks: Sequence[tuple[AgentNetwork, bool]]) -> None:
+    """Utilities of all steps of several networks; True: keeps what `backward` needs."""
+
+def agent_values(
+    batch: PanelBatch,
+    operator: str,
+    online: AgentNetwork | None,
+    target: AgentNetwork,
+    first: float,
+    second: float,
+    out: NDArray[np.float32],
+) -> None:
+    """out (R, N, 64): one value per agent, by max_double, max, softmax (first = beta) or soft_mellowmax
+    (first = alpha, second = omega)."""
+
+def greedy_actions(batch: PanelBatch, agent: AgentNetwork, out: NDArray[np.int32]) -> None:
+    """out (steps, 64): best available action of each column."""
+
+def softmax_mean(
+    batch: PanelBatch,
+    score: NDArray[np.float32],
+    values: NDArray[np.float32],
+    avail: NDArray[np.uint8] | None,
+    beta: float,
+    out: NDArray[np.float32],
+) -> None:
+    """out (R * 64): mean of `values` weighted by softmax(beta * score), all (R, N * A, 64)."""
+
+def all_finite(x: NDArray[np.float32]) -> bool: ...
+def norm(x: NDArray[np.float32]) -> float:
+    """Euclidean, summed in double precision."""
+
+def rmsprop(
+    weights: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    square_avg: NDArray[np.float32],
+    scale: float,
+    lr: float,
+    alpha: float,
+    eps: float,
+) -> None:
+    """One step with `scale` times the gradient; moves weights and square_avg."""

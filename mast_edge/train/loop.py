@@ -10,9 +10,9 @@ from types import FrameType
 import torch
 
 from mast_edge.config_fields import ExperimentConfig
-from mast_edge.errors import EnvironmentUnavailable, UsageError
 from mast_edge.runs import RunFolder
 from mast_edge.train import memory
+from mast_edge.train.learners.choice import chosen_device
 from mast_edge.train.session import Progress, Session, TrainResult
 from mast_edge.train.trainer import Trainer
 
@@ -22,6 +22,7 @@ def train(
     *,
     device: str = "auto",
     learner: str = "auto",
+    threads: int = 1,
     fresh: bool = False,
     runs_root: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -32,7 +33,8 @@ def train(
     Args:
         config: resolved experiment; same config and seed are the same run folder.
         device: `auto` (CUDA when there is one), `cpu` or `cuda`.
-        learner: `auto` or `torch`.
+        learner: `auto` (native where it can train this, on a CPU), `torch` or `native`.
+        threads: cores for one update of the native learner; results are the same.
         fresh: start over, discarding what the run folder holds.
         runs_root: where run folders live; `$MAST_EDGE_RUNS` or `runs/` when None.
         progress: called a few times a second.
@@ -44,38 +46,25 @@ def train(
     Raises:
         EnvironmentUnavailable: the map, device or learner is not available, then nothing was written; or
             games of StarCraft II broke too often, then the last checkpoint is kept.
+        UsageError: an unknown device or learner, or two that do not go together.
         ConfigError: the run cannot fit in memory, or its ticket does not fit; nothing was written.
         MissingInput: the ticket's run is not there.
         Divergence: loss, gradients, utilities or weights are not finite; the last good checkpoint is kept.
         MastEdgeError: the disk is full or not writable; the last good checkpoint is kept.
     """
     torch.set_num_threads(1)  # one thread per run: results do not depend on load (training_speed.md 5)
-    trainer = Trainer(config, chosen_device(device, learner), runs_root)
+    trainer = Trainer(config, chosen_device(device, learner), runs_root, learner, threads)
     with contextlib.closing(trainer.env):
         needed = memory.estimate(config, trainer.env.spec, trainer.learner.online.flat.numel())
         memory.check(needed)
         if on_remark is not None:
             on_remark(memory.describe(needed))
+            on_remark(f"learner: {trainer.learner.description}")
         with (
             RunFolder.open(config, trainer.env.spec, root=runs_root, fresh=fresh) as run,
             stop_signals() as stop,
         ):
             return Session(run, trainer, progress, on_remark).run(stop)
-
-
-def chosen_device(device: str, learner: str = "auto") -> torch.device:
-    """The device that is meant, if it is there; of the learner only the name is checked."""
-    if learner not in ("auto", "torch"):
-        raise EnvironmentUnavailable(
-            f"train: learner must be auto or torch; got '{learner}'. Use --learner torch"
-        )
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"train: device must be auto, cpu or cuda; got '{device}'.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentUnavailable("train: device cuda must be present; got none. Use --device cpu")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 @contextmanager

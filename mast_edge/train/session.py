@@ -106,6 +106,7 @@ class Session:
         self.complete = False
         """Whether the run had ended before, with that checkpoint."""
         self._resume()
+        folder.note(f"learner: {trainer.learner.description}")
         self.started = self.last_checkpoint = time.monotonic()
         self.checkpoint_seconds = 0.0
         self.steps_before = trainer.counters.t_env
@@ -315,6 +316,7 @@ class Session:
             t_env=trainer.counters.t_env,
             updates=trainer.learner.updates,
             win_rate=trainer.win_rate,
+            learner=trainer.learner.description,
         )
 
     def _checkpoint_bytes(self) -> int:

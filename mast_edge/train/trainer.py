@@ -21,7 +21,8 @@ from mast_edge.registry import ALGORITHMS, SPARSE_METHODS, resolve
 from mast_edge.spec import AgentSpec, EnvSpec
 from mast_edge.train.checkpoint import Counters
 from mast_edge.train.dynamic_capacity import policy_distance, shrink
-from mast_edge.train.learners.torch import Estimate, TorchLearner
+from mast_edge.train.learners.choice import chosen_learner
+from mast_edge.train.learners.torch import Estimate
 from mast_edge.train.replay import ReplayBuffers
 from mast_edge.train.rollout import Actor, Rollout, epsilon, play_episodes, play_exactly
 from mast_edge.train.tickets import take_ticket
@@ -75,13 +76,22 @@ class Trainer:
         config: resolved experiment.
         device: of the learner; playing is always on the CPU.
         runs_root: where the run of a ticket is looked for; `mast_edge.runs.runs_root()` when None.
+        learner: a name of `learners.choice.NAMES`.
+        threads: cores for one update of the native learner.
 
     Raises:
         EnvironmentUnavailable: the map cannot be played here.
         ConfigError, MissingInput: the ticket does not fit, or is not there.
     """
 
-    def __init__(self, config: ExperimentConfig, device: torch.device, runs_root: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        device: torch.device,
+        runs_root: Path | None = None,
+        learner: str = "auto",
+        threads: int = 1,
+    ) -> None:
         self.config = config
         self.env = make_env(config, config.rollout.n_envs, training_seed(config.seed))
         spec: EnvSpec = self.env.spec
@@ -97,9 +107,8 @@ class Trainer:
         }
         ticket = take_ticket(config, algorithm.networks, runs_root)
         weights = random_stream(ticket.seed, ticket.stream)
-        self.learner = TorchLearner(
-            config, algorithm, methods, spec, weights, device, ticket.masks
-        )
+        made = chosen_learner(learner, device, config, spec, threads)
+        self.learner = made(config, algorithm, methods, spec, weights, device, ticket.masks)
         replay = config.replay
         self.replay = ReplayBuffers(
             replay.capacity, replay.online_capacity, replay.batch_size, replay.online_share, replay.max_steps

@@ -7,7 +7,7 @@ Source: training_speed.md, section 4.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from mast_edge.native import _core
 from mast_edge.spec import EnvSpec
 from mast_edge.topology import PATTERNS, Topology, layer_blocks, layer_pattern
 from mast_edge.train.algos.base import Algorithm
-from mast_edge.train.learners.native_loss import LOSSES, Networks, believed
+from mast_edge.train.learners.native_loss import LOSSES, Cores, Networks, believed
 from mast_edge.train.learners.torch import Divergence, Estimate, TorchLearner
 from mast_edge.train.nets import ParameterBank
 from mast_edge.train.replay import Episode
@@ -68,6 +68,11 @@ class NativeLearner(TorchLearner):
         for network in algorithm.networks:
             self._index(network)
         self._index_targets()
+
+    @property
+    def description(self) -> str:
+        """What computes the updates, for people and records."""
+        return f"native, {_core.kernel_path()} kernels"
 
     def _network(self, name: str, bank: ParameterBank, workers: _core.Workers) -> _core.Network:
         offsets = dict(bank.offsets())
@@ -168,7 +173,8 @@ class NativeLearner(TorchLearner):
         batch = self._load(episodes)
         self._grad.fill(0.0)
         networks = Networks(self.config, batch, self._online, self._target, self._grad, every)
-        metrics = self._loss(networks, t_env)
+        with np.errstate(over="ignore", invalid="ignore"):  # `update` looks at what is not finite
+            metrics = self._loss(networks, t_env)
         return metrics, self._online["agent"].finite(batch)
 
     def greedy_actions(self, episodes: Sequence[Episode]) -> list[NDArray[np.int64]]:
@@ -189,7 +195,8 @@ class NativeLearner(TorchLearner):
         """As `TorchLearner.estimate`."""
         batch, agent = self._load(episodes), self._online["agent"]
         networks = Networks(self.config, batch, self._online, self._target, self._grad, False)
-        q_tot, realised = believed(networks)
+        with np.errstate(over="ignore", invalid="ignore"):
+            q_tot, realised = believed(networks)
         hidden = self.algorithm.networks["agent"]["fc1"][0]
         return Estimate(q_tot, realised, agent.dead_units(batch) / hidden)
 

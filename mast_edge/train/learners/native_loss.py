@@ -6,6 +6,7 @@ Rows after an episode's last transition, and places without a row, weigh nothing
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,16 @@ from mast_edge.train.algos.qmix import UNAVAILABLE_UTILITY
 
 Floats = NDArray[np.float32]
 COLUMNS = 64
+AgentName = Literal["agent", "cagent"]
+
+
+class Cores(TypedDict, total=False):
+    """An algorithm's networks in the native core, by name."""
+
+    agent: _core.AgentNetwork
+    mixer: _core.MixerNetwork
+    cagent: _core.AgentNetwork
+    cmixer: _core.CentralNetwork
 
 
 @dataclass
@@ -32,8 +43,8 @@ class Networks:
 
     config: ExperimentConfig
     batch: _core.PanelBatch
-    online: dict[str, _core.Network]
-    target: dict[str, _core.Network]
+    online: Cores
+    target: Cores
     grad: Floats
     every: bool
     mask: Floats = field(init=False)
@@ -65,13 +76,13 @@ class Networks:
         """M."""
         return self.batch.transitions
 
-    def taken(self, network: str) -> Floats:
+    def taken(self, network: AgentName) -> Floats:
         """Utilities of the actions that were taken, after a forward pass of an online network."""
         q = self.agents()
         self.batch.taken(self.online[network], q)
         return q
 
-    def mix(self, networks: dict[str, _core.Network], q: Floats) -> Floats:
+    def mix(self, networks: Cores, q: Floats) -> Floats:
         """q_tot of one joint action per row; VDN has no mixer."""
         if "mixer" not in networks and "mixer" not in self.online:
             return np.ascontiguousarray(q.sum(1).ravel())
@@ -87,7 +98,7 @@ class Networks:
         self.online["mixer"].backward(self.batch, q, d_q_tot, d_q, self.every, self.grad)
         return d_q
 
-    def agent_backward(self, network: str, d_q: Floats) -> None:
+    def agent_backward(self, network: AgentName, d_q: Floats) -> None:
         """Gradient of an agent's weights into `grad`."""
         self.online[network].backward(self.batch, d_q, self.every, self.grad)
 
@@ -95,7 +106,7 @@ class Networks:
 Loss = Callable[[Networks, int], dict[str, float]]
 
 
-def operator_values(x: Networks, target: str) -> Floats:
+def operator_values(x: Networks, target: AgentName) -> Floats:
     """One value per agent by `target.operator` of the target network (algorithms.md 4.1)."""
     config, online, out = x.config.target, None, x.agents()
     name, first, second = config.operator, config.beta, 0.0
@@ -126,7 +137,7 @@ def joint_softmax(x: Networks) -> Floats:
     return values
 
 
-def _alternatives(x: Networks, networks: dict[str, _core.Network], chosen: Floats, q: Floats) -> Floats:
+def _alternatives(x: Networks, networks: Cores, chosen: Floats, q: Floats) -> Floats:
     base = x.mix(networks, chosen)
     if "mixer" in networks:
         out = np.empty_like(q)

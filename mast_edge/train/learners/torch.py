@@ -99,6 +99,11 @@ class TorchLearner:
         """`network.layer` -> share of its kept weights that the last evolution replaced."""
         self._load_initial(initial_weights(algorithm.networks, rng))
 
+    @property
+    def description(self) -> str:
+        """What computes the updates, for people and records."""
+        return f"torch on {self.device}"
+
     def _load_initial(self, weights: dict[str, NDArray[np.float32]]) -> None:
         with torch.no_grad():
             for name, value in weights.items():

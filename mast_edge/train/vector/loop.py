@@ -19,7 +19,8 @@ from mast_edge.errors import MastEdgeError
 from mast_edge.runs import RunFolder
 from mast_edge.train import memory
 from mast_edge.train.learners.torch import Divergence
-from mast_edge.train.loop import chosen_device, stop_signals
+from mast_edge.train.learners.choice import chosen_device
+from mast_edge.train.loop import stop_signals
 from mast_edge.train.session import Progress, Session, TrainResult
 from mast_edge.train.trainer import Trainer
 from mast_edge.train.vector.learner import VectorLearner
@@ -113,7 +114,7 @@ def train_at_once(
     with contextlib.ExitStack() as stack:
         trainers = []
         for config in configs:
-            trainers.append(trainer := Trainer(config, chosen, runs_root))
+            trainers.append(trainer := Trainer(config, chosen, runs_root, "torch"))
             stack.callback(trainer.env.close)
         _check_memory(trainers)
         stop = stack.enter_context(stop_signals())
