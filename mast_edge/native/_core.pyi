@@ -417,10 +417,10 @@ class PanelBatch:
         """out (rows): discounted rewards of the rest of each episode."""
 
 class Network:
-    """Layers in the order of `mast_edge.spec`: (out, in, first weight, first bias), places in a flat array."""
+    """Layers in the order of `mast_edge.spec`: (out, in, first weight, first bias) in a flat array."""
 
     def set_mask(self, layer: int, mask: NDArray[np.uint8] | None, heights: Sequence[int]) -> None:
-        """mask (out, in) of 0 and 1, None = dense; heights: rows of each group of blocks, [] = single rows."""
+        """mask (out, in) of 0 and 1, None = dense; heights: rows of each group of blocks, or [] = rows."""
 
     def refresh(self, flat: NDArray[np.float32]) -> None:
         """Takes over the values of the kept weights and the biases."""
@@ -446,7 +446,7 @@ class MixerNetwork(Network):
     def __init__(
         self, shapes: Sequence[tuple[int, int, int, int]], agents: int, threads: Workers
     ) -> None: ...
-    def forward(self, batch: PanelBatch, q: NDArray[np.float32], q_tot: NDArray[np.float32]) -> None:
+    def forward(self, batch: PanelBatch, q: NDArray[np.float32], q_tot: NDArray[np.float32], keep: bool) -> None:
         """q (R, N, 64) -> q_tot (R * 64)."""
 
     def backward(

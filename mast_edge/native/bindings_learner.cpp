@@ -178,13 +178,13 @@ static void bind_networks(nb::module_ &m) {
              },
              "shapes"_a, "agents"_a, "threads"_a)
         .def("forward",
-             [](MixerNetwork &n, const PanelBatch &b, Array<const float, 3> q, Flat q_tot) {
+             [](MixerNetwork &n, const PanelBatch &b, Array<const float, 3> q, Flat q_tot, bool keep) {
                  const float *in = sized("q", q, per_agent(b));
                  float *out = sized("q_tot", q_tot, per_row(b));
                  nb::gil_scoped_release release;
-                 n.forward(b, in, out);
+                 n.forward(b, in, out, keep);
              },
-             "batch"_a, "q"_a, "q_tot"_a)
+             "batch"_a, "q"_a, "q_tot"_a, "keep"_a)
         .def("backward",
              [](MixerNetwork &n, const PanelBatch &b, Array<const float, 3> q, Array<const float, 1> d_q_tot,
                 Array<float, 3> d_q, bool every, Flat grad) {

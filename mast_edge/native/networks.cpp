@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 namespace mast_edge {
 namespace {
 
 constexpr int kTogether = 2;      // panels whose gradients are collected at once: what the first cache holds
-constexpr double kRepeatBelow = 0.5;  // density of an agent
+constexpr double kRepeatBelow = 0.5;  // density of a network
 constexpr int kRowPanels = 8;     // of a unit of the mixers
 constexpr int kDenseScratch = kColumns * kColumns;
 
@@ -21,6 +22,13 @@ void runs_of(int unit, std::int64_t row_panels, const Work &work) {
     const std::int64_t end = std::min<std::int64_t>(row_panels, (unit + 1) * std::int64_t{kRowPanels});
     for (std::int64_t p = unit * std::int64_t{kRowPanels}; p < end; p += kTogether)
         work(p, static_cast<int>(std::min<std::int64_t>(kTogether, end - p)));
+}
+
+template <typename Work>
+void panels_of(int unit, std::int64_t row_panels, const Work &work) {
+    runs_of(unit, row_panels, [&](std::int64_t first, int count) {
+        for (int i = 0; i < count; i++) work(first + i);
+    });
 }
 
 constexpr int kAllVectors[kTogether] = {kVectors, kVectors};
@@ -37,6 +45,19 @@ void Network::set_mask(int layer, const std::uint8_t *mask, const std::vector<in
 
 void Network::refresh(const float *flat) {
     for (Layer &layer : layers) layer.refresh(flat);
+}
+
+void Network::expect_kept(std::int64_t panels) const {
+    if (kept_panels_ != panels) throw std::logic_error("learner: backward must follow a forward pass with keep.");
+}
+
+bool Network::repeats() const {
+    std::int64_t kept = 0, all = 0;
+    for (const Layer &layer : layers) {
+        kept += layer.kept();
+        all += static_cast<std::int64_t>(layer.shape.out) * layer.shape.in;
+    }
+    return static_cast<double>(kept) < kRepeatBelow * static_cast<double>(all);
 }
 
 template <typename Work>
@@ -69,18 +90,10 @@ static std::vector<LayerShape> with_split(std::vector<LayerShape> shapes) {
 AgentNetwork::AgentNetwork(const std::vector<LayerShape> &shapes, Threads threads)
     : Network(with_split(shapes), std::move(threads)), hidden_(shapes[kFc1].out), actions_(shapes[kFc2].out) {}
 
-bool AgentNetwork::repeats() const {
-    std::int64_t kept = 0, all = 0;
-    for (const int layer : {kFc1, kIh, kHh}) {
-        kept += layers[layer].kept();
-        all += static_cast<std::int64_t>(layers[layer].shape.out) * layers[layer].shape.in;
-    }
-    return kept < kRepeatBelow * static_cast<double>(all);
-}
-
 void AgentNetwork::prepare(const PanelBatch &batch, bool keep) {
     const std::size_t column = static_cast<std::size_t>(batch.steps) * kColumns, h = static_cast<std::size_t>(hidden_);
     q_.need(column * static_cast<std::size_t>(actions_));
+    kept_panels_ = keep ? batch.steps : 0;
     if (keep) h_.need(column * h);
     if (keep && !repeats()) {
         x_.need(column * h);
@@ -127,6 +140,7 @@ void AgentNetwork::repeat_step(const float *inputs, const float *before, float *
 }
 
 void AgentNetwork::backward(const PanelBatch &batch, const float *d_taken, bool every, float *grad) {
+    expect_kept(batch.steps);
     gradients(static_cast<int>(batch.panels.size()), every, grad, [&](int panel, std::vector<Buffer> &sums) {
         backward_panel(batch, panel, d_taken, every, sums);
     });
@@ -230,37 +244,55 @@ MixerNetwork::MixerNetwork(const std::vector<LayerShape> &shapes, int agents, Th
     }
 }
 
-Mixing MixerNetwork::mixing(std::int64_t p) const {
-    return {agents_, embed_, of(p, kSavedW1), of(p, kSavedB1), of(p, kSavedWf), of(p, kSavedV)};
+Mixing MixerNetwork::mixing(const float *at) const {
+    return {agents_, embed_, of(at, kSavedW1), of(at, kSavedB1), of(at, kSavedWf), of(at, kSavedV)};
+}
+
+float *MixerNetwork::scratch(int unit, std::int64_t floats) {
+    return scratch_[static_cast<std::size_t>(unit)].need(static_cast<std::size_t>(floats));
 }
 
 static const float *state_of(const PanelBatch &batch, std::int64_t p) {
     return batch.states.data() + p * (batch.shape.state + batch.shape.agents) * kColumns;
 }
 
-void MixerNetwork::forward(const PanelBatch &batch, const float *q, float *q_tot) {
-    saved_.need(static_cast<std::size_t>(batch.row_panels * height_ * kColumns));
-    threads_->run(static_cast<int>(batch.row_panels), [&](int p) {
-        const float *state = state_of(batch, p);
-        layers[kW1In].forward(state, of(p, kSavedW1In), kVectors, kRelu);
-        layers[kWfIn].forward(state, of(p, kSavedWfIn), kVectors, kRelu);
-        layers[kVIn].forward(state, of(p, kSavedVIn), kVectors, kRelu);
-        layers[kB1].forward(state, of(p, kSavedB1), kVectors, kPlain);
-        layers[kW1].forward(of(p, kSavedW1In), of(p, kSavedW1), kVectors, kPlain);
-        layers[kWf].forward(of(p, kSavedWfIn), of(p, kSavedWf), kVectors, kPlain);
-        layers[kV].forward(of(p, kSavedVIn), of(p, kSavedV), kVectors, kPlain);
-        kernels().mix_forward(mixing(p), q + static_cast<std::int64_t>(p) * agents_ * kColumns, of(p, kSavedHidden),
-                              q_tot + static_cast<std::int64_t>(p) * kColumns);
+void MixerNetwork::mix(const float *state, const float *q, float *at, float *q_tot) const {
+    const auto make = [&](int layer, const float *x, int what, int mode) {
+        layers[static_cast<std::size_t>(layer)].forward(x, at + start_[static_cast<std::size_t>(what)] * kColumns, kVectors, mode);
+    };
+    make(kW1In, state, kSavedW1In, kRelu);
+    make(kWfIn, state, kSavedWfIn, kRelu);
+    make(kVIn, state, kSavedVIn, kRelu);
+    make(kB1, state, kSavedB1, kPlain);
+    make(kW1, of(at, kSavedW1In), kSavedW1, kPlain);
+    make(kWf, of(at, kSavedWfIn), kSavedWf, kPlain);
+    make(kV, of(at, kSavedVIn), kSavedV, kPlain);
+    kernels().mix_forward(mixing(at), q, at + start_[kSavedHidden] * kColumns, q_tot);
+}
+
+void MixerNetwork::forward(const PanelBatch &batch, const float *q, float *q_tot, bool keep) {
+    const int units = units_of(batch.row_panels);
+    const bool save = keep && !repeats();
+    kept_panels_ = keep ? batch.row_panels : 0;
+    if (save) saved_.need(static_cast<std::size_t>(batch.row_panels * height_ * kColumns));
+    if (scratch_.size() < static_cast<std::size_t>(units)) scratch_.resize(static_cast<std::size_t>(units));
+    threads_->run(units, [&](int unit) {
+        float *own = scratch(unit, height_ * kColumns);
+        panels_of(unit, batch.row_panels, [&](std::int64_t p) {
+            mix(state_of(batch, p), q + p * agents_ * kColumns, save ? saved_.data() + p * height_ * kColumns : own,
+                q_tot + p * kColumns);
+        });
     });
 }
 
 void MixerNetwork::backward(const PanelBatch &batch, const float *q, const float *d_q_tot, float *d_q, bool every,
                             float *grad) {
+    expect_kept(batch.row_panels);
     const int units = units_of(batch.row_panels);
-    if (scratch_.size() < static_cast<std::size_t>(units)) scratch_.resize(static_cast<std::size_t>(units));
-    const std::int64_t one = static_cast<std::int64_t>(agents_ * embed_ + 3 * embed_ + 2 * hyper_) * kColumns;
+    const bool repeat = repeats();
+    const std::int64_t one = (agents_ * embed_ + 3 * embed_ + 2 * hyper_ + height_) * kColumns;
     gradients(units, every, grad, [&](int unit, std::vector<Buffer> &sums) {
-        float *own = scratch_[static_cast<std::size_t>(unit)].need(static_cast<std::size_t>(kTogether * one + kDenseScratch));
+        float *own = scratch(unit, kTogether * one + kDenseScratch), ignored[kColumns];
         runs_of(unit, batch.row_panels, [&](std::int64_t first, int count) {
             const float *state[kTogether], *d_w1[kTogether], *d_b1[kTogether], *d_wf[kTogether], *d_v[kTogether],
                 *d_w1_in[kTogether], *d_wf_in[kTogether], *d_v_in[kTogether], *w1_in[kTogether], *wf_in[kTogether],
@@ -269,23 +301,26 @@ void MixerNetwork::backward(const PanelBatch &batch, const float *q, const float
                 const std::int64_t p = first + i, rows = p * agents_ * kColumns;
                 float *w1 = own + i * one, *b1 = w1 + agents_ * embed_ * kColumns, *wf = b1 + embed_ * kColumns;
                 float *vi = wf + embed_ * kColumns, *w1i = vi + embed_ * kColumns, *wfi = w1i + hyper_ * kColumns;
-                kernels().mix_backward(mixing(p), q + rows, of(p, kSavedHidden), d_q_tot + p * kColumns, d_q + rows, w1,
+                state[i] = state_of(batch, p);
+                float *again = wfi + hyper_ * kColumns;
+                const float *at = repeat ? again : saved_.data() + p * height_ * kColumns;
+                if (repeat) mix(state[i], q + rows, again, ignored);
+                kernels().mix_backward(mixing(at), q + rows, of(at, kSavedHidden), d_q_tot + p * kColumns, d_q + rows, w1,
                                        b1, wf);
-                const auto through = [&](int layer, const float *dy, float *dx, int saved, int height) {
-                    layers[layer].backward(dy, dx, kVectors, kPlain);
-                    kernels().relu_backward(dx, of(p, saved), height, kVectors);
+                const auto through = [&](int layer, const float *dy, float *dx, int what, int height) {
+                    layers[static_cast<std::size_t>(layer)].backward(dy, dx, kVectors, kPlain);
+                    kernels().relu_backward(dx, of(at, what), height, kVectors);
                 };
                 through(kW1, w1, w1i, kSavedW1In, hyper_);
                 through(kWf, wf, wfi, kSavedWfIn, hyper_);
                 through(kV, d_q_tot + p * kColumns, vi, kSavedVIn, embed_);
-                state[i] = state_of(batch, p);
                 d_w1[i] = w1, d_b1[i] = b1, d_wf[i] = wf, d_v[i] = d_q_tot + p * kColumns;
                 d_w1_in[i] = w1i, d_wf_in[i] = wfi, d_v_in[i] = vi;
-                w1_in[i] = of(p, kSavedW1In), wf_in[i] = of(p, kSavedWfIn), v_in[i] = of(p, kSavedVIn);
+                w1_in[i] = of(at, kSavedW1In), wf_in[i] = of(at, kSavedWfIn), v_in[i] = of(at, kSavedVIn);
             }
             const auto collect = [&](int layer, const float *const *dy, const float *const *x) {
-                layers[layer].collect(sums[static_cast<std::size_t>(layer)], every, dy, x, kAllVectors, count,
-                                      own + kTogether * one);
+                layers[static_cast<std::size_t>(layer)].collect(sums[static_cast<std::size_t>(layer)], every, dy, x,
+                                                                kAllVectors, count, own + kTogether * one);
             };
             collect(kW1In, d_w1_in, state);
             collect(kW1, d_w1, w1_in);
@@ -299,10 +334,17 @@ void MixerNetwork::backward(const PanelBatch &batch, const float *q, const float
 }
 
 void MixerNetwork::alternatives(const PanelBatch &batch, const float *chosen, const float *q, float *out) {
+    const int units = units_of(batch.row_panels);
     const std::int64_t a = batch.shape.actions, candidates = agents_ * a * kColumns;
-    threads_->run(static_cast<int>(batch.row_panels), [&](int p) {
-        kernels().alternatives(mixing(p), chosen + static_cast<std::int64_t>(p) * agents_ * kColumns, q + p * candidates,
-                               of(p, kSavedHidden), static_cast<int>(a), out + p * candidates);
+    if (scratch_.size() < static_cast<std::size_t>(units)) scratch_.resize(static_cast<std::size_t>(units));
+    threads_->run(units, [&](int unit) {
+        float *own = scratch(unit, height_ * kColumns), ignored[kColumns];
+        panels_of(unit, batch.row_panels, [&](std::int64_t p) {
+            const float *base = chosen + p * agents_ * kColumns;
+            mix(state_of(batch, p), base, own, ignored);
+            kernels().alternatives(mixing(own), base, q + p * candidates, of(own, kSavedHidden), static_cast<int>(a),
+                                   out + p * candidates);
+        });
     });
 }
 
@@ -325,6 +367,7 @@ void CentralNetwork::put_utilities(PanelBatch &batch, std::int64_t p, const floa
 }
 
 void CentralNetwork::forward(PanelBatch &batch, const float *q, float *q_star) {
+    kept_panels_ = batch.row_panels;
     saved_.need(static_cast<std::size_t>(batch.row_panels * 4 * width_ * kColumns));
     threads_->run(static_cast<int>(batch.row_panels), [&](int p) {
         put_utilities(batch, p, q);
@@ -341,6 +384,7 @@ void CentralNetwork::forward(PanelBatch &batch, const float *q, float *q_star) {
 
 void CentralNetwork::backward(PanelBatch &batch, const float *q, const float *d_q_star, float *d_q, bool every,
                               float *grad) {
+    expect_kept(batch.row_panels);
     const int units = units_of(batch.row_panels);
     if (scratch_.size() < static_cast<std::size_t>(units)) scratch_.resize(static_cast<std::size_t>(units));
     const std::int64_t wide = static_cast<std::int64_t>(width_) * kColumns;

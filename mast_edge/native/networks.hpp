@@ -27,6 +27,12 @@ class Network {
     std::vector<Layer> layers;
 
   protected:
+    // `backward` goes with the forward pass before it, which must have kept this many panels. Throws otherwise.
+    void expect_kept(std::int64_t panels) const;
+    std::int64_t kept_panels_ = 0;
+
+    // Whether few enough weights are kept that making a forward pass again costs less than keeping it in memory.
+    bool repeats() const;
     // Calls work(unit, sums) for each unit, sums holding a buffer for every layer; adds up in the order of units.
     template <typename Work>
     void gradients(int units, bool every, float *grad, const Work &work);
@@ -65,8 +71,6 @@ class AgentNetwork : public Network {
                         std::vector<Buffer> &sums);
     // fc1's output and the gates of a step that were not kept.
     void repeat_step(const float *inputs, const float *before, float *x, float *gates, float *h, int vectors) const;
-    // Keeping gates costs more time in memory than making few products again.
-    bool repeats() const;
     float *scratch(int panel, std::int64_t floats) { return scratch_[static_cast<std::size_t>(panel)].need(static_cast<std::size_t>(floats)); }
 
     int hidden_, actions_;
@@ -79,22 +83,25 @@ class MixerNetwork : public Network {
   public:
     MixerNetwork(const std::vector<LayerShape> &shapes, int agents, Threads threads);
 
-    // q (row panels, N, 64) -> q_tot (row panels, 64).
-    void forward(const PanelBatch &batch, const float *q, float *q_tot);
-    // After forward: d_q (row panels, N, 64) from d_q_tot (row panels, 64). Adds to `grad`.
+    // q (row panels, N, 64) -> q_tot (row panels, 64). keep: what `backward` needs.
+    void forward(const PanelBatch &batch, const float *q, float *q_tot, bool keep);
+    // After forward with keep: d_q (row panels, N, 64) from d_q_tot (row panels, 64). Adds to `grad`.
     void backward(const PanelBatch &batch, const float *q, const float *d_q_tot, float *d_q, bool every, float *grad);
-    // After forward with `chosen`: q_tot of every joint action that differs from it in one agent's action at most;
-    // q and out (row panels, N * A, 64).
+    // q_tot of every joint action that differs from the one of `chosen` in one agent's action at most; q and out
+    // (row panels, N * A, 64).
     void alternatives(const PanelBatch &batch, const float *chosen, const float *q, float *out);
 
   private:
-    float *of(std::int64_t panel, int what) const { return saved_.data() + (panel * height_ + start_[what]) * kColumns; }
-    Mixing mixing(std::int64_t panel) const;
+    // All tensors of one row panel, one after another from `at`, and its q_tot.
+    void mix(const float *state, const float *q, float *at, float *q_tot) const;
+    Mixing mixing(const float *at) const;
+    const float *of(const float *at, int what) const { return at + start_[static_cast<std::size_t>(what)] * kColumns; }
+    float *scratch(int unit, std::int64_t floats);
 
     int agents_, embed_, hyper_;
-    std::vector<int> start_;  // first row of each saved tensor in a row panel
+    std::vector<int> start_;  // first row of each tensor in a row panel
     std::int64_t height_ = 0;
-    Buffer saved_;
+    Buffer saved_;            // (row panels, height, 64), unless few products are made again
     std::vector<Buffer> scratch_;
 };
 

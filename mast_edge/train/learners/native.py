@@ -114,6 +114,14 @@ class NativeLearner(TorchLearner):
                 mask, heights = kept, list(grouped.heights)
         core.set_mask(index, None if mask is None else mask.view(np.uint8), heights)
 
+    @property
+    def _agent(self) -> _core.AgentNetwork:
+        return cast(_core.AgentNetwork, self._online["agent"])
+
+    def _networks(self, batch: _core.PanelBatch, every: bool) -> Networks:
+        online, target = cast(Cores, self._online), cast(Cores, self._target)
+        return Networks(self.config, batch, online, target, self._grad, every)
+
     def _load(self, episodes: Sequence[Episode]) -> _core.PanelBatch:
         limit = self.config.timeout_is_terminal
         self._batch.load(
@@ -172,14 +180,14 @@ class NativeLearner(TorchLearner):
         """
         batch = self._load(episodes)
         self._grad.fill(0.0)
-        networks = Networks(self.config, batch, self._online, self._target, self._grad, every)
+        networks = self._networks(batch, every)
         with np.errstate(over="ignore", invalid="ignore"):  # `update` looks at what is not finite
             metrics = self._loss(networks, t_env)
-        return metrics, self._online["agent"].finite(batch)
+        return metrics, self._agent.finite(batch)
 
     def greedy_actions(self, episodes: Sequence[Episode]) -> list[NDArray[np.int64]]:
         """As `TorchLearner.greedy_actions`."""
-        batch, agent = self._load(episodes), self._online["agent"]
+        batch, agent = self._load(episodes), self._agent
         _core.forward_agents(batch, [(agent, False)])
         columns = np.empty((batch.steps, 64), np.int32)
         _core.greedy_actions(batch, agent, columns)
@@ -193,8 +201,8 @@ class NativeLearner(TorchLearner):
 
     def estimate(self, episodes: Sequence[Episode]) -> Estimate:
         """As `TorchLearner.estimate`."""
-        batch, agent = self._load(episodes), self._online["agent"]
-        networks = Networks(self.config, batch, self._online, self._target, self._grad, False)
+        batch, agent = self._load(episodes), self._agent
+        networks = self._networks(batch, False)
         with np.errstate(over="ignore", invalid="ignore"):
             q_tot, realised = believed(networks)
         hidden = self.algorithm.networks["agent"]["fc1"][0]

@@ -82,12 +82,12 @@ class Networks:
         self.batch.taken(self.online[network], q)
         return q
 
-    def mix(self, networks: Cores, q: Floats) -> Floats:
-        """q_tot of one joint action per row; VDN has no mixer."""
+    def mix(self, networks: Cores, q: Floats, *, keep: bool = False) -> Floats:
+        """q_tot of one joint action per row; VDN has no mixer. keep: a backward pass follows."""
         if "mixer" not in networks and "mixer" not in self.online:
             return np.ascontiguousarray(q.sum(1).ravel())
         q_tot = self.rows()
-        networks["mixer"].forward(self.batch, q, q_tot)
+        networks["mixer"].forward(self.batch, q, q_tot, keep)
         return q_tot
 
     def mix_backward(self, q: Floats, d_q_tot: Floats) -> Floats:
@@ -124,7 +124,7 @@ def joint_softmax(x: Networks) -> Floats:
     batch, config, agent = x.batch, x.config.target, x.online["agent"]
     avail = np.empty((batch.row_panels, x.config_agents * batch.n_actions, COLUMNS), np.uint8)
     batch.avail_to_rows(avail)
-    joint = []
+    joint: list[Floats] = []
     for networks in (x.online, x.target):
         chosen, q = x.agents(), x.agents(batch.n_actions)
         _core.agent_values(batch, "max_double", agent, networks["agent"], 0.0, 0.0, chosen)
@@ -132,19 +132,18 @@ def joint_softmax(x: Networks) -> Floats:
         if not config.mask_unavailable:
             q[avail == 0] = UNAVAILABLE_UTILITY
         joint.append(_alternatives(x, networks, chosen, q))
-    values = x.rows()
-    _core.softmax_mean(batch, *joint, avail if config.mask_unavailable else None, config.beta, values)
+    values, (scores, mixed) = x.rows(), joint
+    _core.softmax_mean(batch, scores, mixed, avail if config.mask_unavailable else None, config.beta, values)
     return values
 
 
 def _alternatives(x: Networks, networks: Cores, chosen: Floats, q: Floats) -> Floats:
-    base = x.mix(networks, chosen)
     if "mixer" in networks:
         out = np.empty_like(q)
         networks["mixer"].alternatives(x.batch, chosen, q, out)
         return out
     moved = q.reshape(len(q), x.config_agents, -1, COLUMNS) - chosen[:, :, None]
-    return np.ascontiguousarray((moved + base.reshape(-1, 1, 1, COLUMNS)).reshape(q.shape))
+    return np.ascontiguousarray((moved + chosen.sum(1)[:, None, None]).reshape(q.shape))
 
 
 def learning_targets(x: Networks, values: Floats, t_env: int) -> Floats:
@@ -168,7 +167,7 @@ def qmix(x: Networks, t_env: int) -> dict[str, float]:
         values = x.mix(x.target, operator_values(x, "agent"))
     y = learning_targets(x, values, t_env)
     q = x.taken("agent")
-    q_tot = x.mix(x.online, q)
+    q_tot = x.mix(x.online, q, keep=True)
     error = (q_tot - y) * x.mask
     loss, slope = x.mean(error * error), 2.0 * error
     if x.config.algorithm == "res":
@@ -190,18 +189,19 @@ def ow_qmix(x: Networks, t_env: int) -> dict[str, float]:
     target.forward(batch, operator_values(x, "cagent"), values)
     y = learning_targets(x, values, t_env)
     q, central, q_star = x.taken("agent"), x.taken("cagent"), x.rows()
-    q_tot = x.mix(x.online, q)
+    q_tot = x.mix(x.online, q, keep=True)
     mixer.forward(batch, central, q_star)
-    weight = np.where(q_tot < y, np.float32(1.0), np.float32(x.config.ow_qmix.alpha))
+    weight: Floats = np.where(q_tot < y, np.float32(1.0), np.float32(x.config.ow_qmix.alpha))
     error, central_error = (q_tot - y) * x.mask, (q_star - y) * x.mask
     count = np.float32(x.transitions)
-    x.agent_backward("agent", x.mix_backward(q, 2.0 * weight * error / count))
+    weighted: Floats = weight * error
+    x.agent_backward("agent", x.mix_backward(q, 2.0 * weighted / count))
     d_central = x.agents()
     mixer.backward(batch, central, 2.0 * central_error / count, d_central, x.every, x.grad)
     x.agent_backward("cagent", d_central)
     loss_central = x.mean(central_error * central_error)
     return {
-        "loss": x.mean(weight * error * error) + loss_central,
+        "loss": x.mean(weighted * error) + loss_central,
         **_summary(x, q_tot, y),
         "q_star": x.mean(q_star),
         "loss_central": loss_central,

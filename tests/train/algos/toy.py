@@ -14,6 +14,7 @@ from mast_edge.registry import resolve as resolve_name
 from mast_edge.spec import EnvSpec
 from mast_edge.topology import Topology
 from mast_edge.train.algos.base import Loss
+from mast_edge.train.learners.choice import chosen_learner
 from mast_edge.train.learners.torch import TorchLearner
 from mast_edge.train.nets import ParameterBank
 from mast_edge.train.replay import Episode, PackedBatch, pack
@@ -27,9 +28,15 @@ CPU = torch.device("cpu")
 
 
 def make_learner(
-    spec: EnvSpec = SPEC, *, seed: int = 2, masks: dict[str, Topology] | None = None, **values: object
+    spec: EnvSpec = SPEC,
+    *,
+    seed: int = 2,
+    masks: dict[str, Topology] | None = None,
+    learner: str = "torch",
+    threads: int = 1,
+    **values: object,
 ) -> TorchLearner:
-    """A learner as the trainer builds it; `values` as in a config file."""
+    """A learner as the trainer builds it; `values` as in a config file. Only the native one knows `threads`."""
     torch.set_num_threads(1)
     config = resolve({"env": {"map": "3m"}, "network": NETWORK, **values})
     algorithm = resolve_name("algorithm", ALGORITHMS, config.algorithm)(
@@ -37,7 +44,8 @@ def make_learner(
     )
     method, rng = resolve_name("method", SPARSE_METHODS, config.method), np.random.default_rng(1)
     methods = {n: method(config.topology, n, config.sparsity, rng) for n in algorithm.networks}
-    return TorchLearner(config, algorithm, methods, spec, np.random.default_rng(seed), CPU, masks)
+    made = chosen_learner(learner, CPU, config, spec, threads)
+    return made(config, algorithm, methods, spec, np.random.default_rng(seed), CPU, masks)
 
 
 def random_episodes(rng: np.random.Generator, lengths: list[int], spec: EnvSpec = SPEC) -> list[Episode]:
