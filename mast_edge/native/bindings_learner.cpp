@@ -125,7 +125,7 @@ static std::vector<LayerShape> shapes_of(const std::vector<Shape> &given, std::s
 
 static std::int64_t end_of(const Network &network) {
     std::int64_t end = 0;
-    for (const Layer &layer : network.layers)
+    for (const PanelLayer &layer : network.layers)
         end = std::max<std::int64_t>({end, layer.shape.weight + std::int64_t{layer.shape.out} * layer.shape.in,
                                       layer.shape.bias + layer.shape.out});
     return end;
@@ -150,7 +150,7 @@ static void bind_networks(nb::module_ &m) {
         .def("refresh", [](Network &n, Array<const float, 1> flat) { n.refresh(parameters(n, flat)); }, "flat"_a)
         .def_prop_ro("kept", [](const Network &n) {
             std::vector<std::int64_t> kept;
-            for (const Layer &layer : n.layers) kept.push_back(layer.kept());
+            for (const PanelLayer &layer : n.layers) kept.push_back(layer.kept());
             return kept;
         });
     nb::class_<AgentNetwork, Network>(m, "AgentNetwork")
@@ -228,6 +228,40 @@ static void bind_networks(nb::module_ &m) {
              "batch"_a, "q"_a, "d_q_star"_a, "d_q"_a, "every"_a, "grad"_a);
 }
 
+// One layer on full panels of ones, for benchmarks: each call works on `panels` of them.
+class LayerProbe {
+  public:
+    LayerProbe(int out, int in, const std::uint8_t *mask, const std::vector<int> &heights)
+        : layer_(LayerShape{out, in, 0, std::int64_t{out} * in}) {
+        if (mask) layer_.set_mask(mask, heights);
+        const std::vector<float> flat(static_cast<std::size_t>(out) * in + out, 0.01f);
+        layer_.refresh(flat.data());
+        x_ = ones(space_x_, in), y_ = ones(space_y_, out), turned_ = ones(space_turned_, kColumns);
+        layer_.begin(sums_, false);
+    }
+    void forward(int panels) const {
+        for (int i = 0; i < panels; i++) layer_.forward(x_, y_, kVectors, kPlain);
+    }
+    void backward(int panels) const {
+        for (int i = 0; i < panels; i++) layer_.backward(y_, x_, kVectors, kPlain);
+    }
+    void gradient(int panels) {
+        const float *dy[2] = {y_, y_}, *x[2] = {x_, x_};
+        constexpr int wide[2] = {kVectors, kVectors};
+        for (int i = 0; i < panels; i += 2) layer_.collect(sums_, false, dy, x, wide, 2, turned_);
+    }
+
+  private:
+    static float *ones(Buffer &space, int rows) {
+        float *at = space.need(static_cast<std::size_t>(rows) * kColumns);
+        std::fill_n(at, rows * kColumns, 1.0f);
+        return at;
+    }
+    PanelLayer layer_;
+    Buffer space_x_, space_y_, space_turned_, sums_;
+    float *x_, *y_, *turned_;
+};
+
 static Operator operator_named(const std::string &name) {
     if (name == "max_double") return Operator::max_double;
     if (name == "max") return Operator::max;
@@ -240,6 +274,16 @@ static Operator operator_named(const std::string &name) {
 void bind_learner(nb::module_ &m) {
     bind_batch(m);
     bind_networks(m);
+    nb::class_<LayerProbe>(m, "LayerProbe")
+        .def("__init__",
+             [](LayerProbe *self, int out, int in, std::optional<Array<const std::uint8_t, 2>> mask,
+                const std::vector<int> &heights) {
+                 new (self) LayerProbe(out, in, mask ? sized("mask", *mask, std::int64_t{out} * in) : nullptr, heights);
+             },
+             "out"_a, "in_"_a, "mask"_a.none(), "heights"_a)
+        .def("forward", &LayerProbe::forward, "panels"_a)
+        .def("backward", &LayerProbe::backward, "panels"_a)
+        .def("gradient", &LayerProbe::gradient, "panels"_a);
     m.def("kernel_path", [] { return std::string(kernels().name); });
     m.def("forward_agents",
           [](const PanelBatch &b, const std::vector<std::tuple<AgentNetwork *, bool>> &networks) {

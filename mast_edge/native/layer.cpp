@@ -8,7 +8,7 @@
 namespace mast_edge {
 namespace {
 
-// Densities above which single weights cost more than a dense product (benchmarks/learner_kernels.py measures it).
+// Densities above which single weights cost more than a dense product (benchmarks/learner_profile.py measures it).
 constexpr double kDenseForward = 0.6, kDenseGradient = 0.4;
 
 std::vector<int> groups_of(int height, int rows) {
@@ -19,15 +19,15 @@ std::vector<int> groups_of(int height, int rows) {
 
 }  // namespace
 
-Blocks Layer::Part::blocks() const {
+Blocks PanelLayer::Part::blocks() const {
     return {height, static_cast<int>(row.size()), row.data(), bias.data(), start.data(), column.data(), value.data()};
 }
 
-Layer::Layer(const LayerShape &s) : shape(s), bias_(static_cast<std::size_t>(s.out)) { set_mask(nullptr, {}); }
+PanelLayer::PanelLayer(const LayerShape &s) : shape(s), bias_(static_cast<std::size_t>(s.out)) { set_mask(nullptr, {}); }
 
 // One part for each height; inside it groups are ordered by their number of blocks, and blocks by column. `heights`
 // begins at the cut's first row.
-std::vector<Layer::Part> Layer::build(const std::vector<std::uint8_t> &mask, const std::vector<int> &heights, Cut cut) {
+std::vector<PanelLayer::Part> PanelLayer::build(const std::vector<std::uint8_t> &mask, const std::vector<int> &heights, Cut cut) {
     struct Group {
         int row;
         std::vector<int> columns;
@@ -66,7 +66,7 @@ std::vector<Layer::Part> Layer::build(const std::vector<std::uint8_t> &mask, con
     return parts;
 }
 
-void Layer::set_mask(const std::uint8_t *mask, const std::vector<int> &heights) {
+void PanelLayer::set_mask(const std::uint8_t *mask, const std::vector<int> &heights) {
     const std::size_t size = static_cast<std::size_t>(shape.out) * static_cast<std::size_t>(shape.in);
     std::vector<std::uint8_t> own(size, 1);
     if (mask) own.assign(mask, mask + size);
@@ -106,7 +106,7 @@ void Layer::set_mask(const std::uint8_t *mask, const std::vector<int> &heights) 
     }
 }
 
-void Layer::refresh(const float *flat) {
+void PanelLayer::refresh(const float *flat) {
     std::copy_n(flat + shape.bias, shape.out, bias_.begin());
     const float *weight = flat + shape.weight;
     const auto take = [weight](std::vector<Part> &parts) {
@@ -117,35 +117,35 @@ void Layer::refresh(const float *flat) {
     take(backward_);
 }
 
-void Layer::forward(const float *x, float *y, int vectors, int mode) const {
+void PanelLayer::forward(const float *x, float *y, int vectors, int mode) const {
     for (const Rows &rows : rows_)
         for (const Part &part : rows.forward) kernels().forward(part.blocks(), x, y, bias_.data(), vectors, mode);
 }
 
-void Layer::forward_split(const float *x, float *y, int vectors) const {
+void PanelLayer::forward_split(const float *x, float *y, int vectors) const {
     for (const Rows &rows : rows_)
         for (const Part &part : rows.forward)
             kernels().forward(part.blocks(), x, y, bias_.data(), vectors, rows.first == 0 ? kAccumulate : kPlain);
 }
 
-void Layer::backward(const float *dy, float *dx, int vectors, int mode) const {
+void PanelLayer::backward(const float *dy, float *dx, int vectors, int mode) const {
     for (const Part &part : backward_) kernels().forward(part.blocks(), dy, dx, nullptr, vectors, mode);
 }
 
-std::int64_t Layer::size_of(const Rows &rows, bool every) const {
+std::int64_t PanelLayer::size_of(const Rows &rows, bool every) const {
     if (every || rows.gradient.empty()) return rows.count * width();
     std::int64_t size = 0;
     for (const Part &part : rows.gradient) size += static_cast<std::int64_t>(part.position.size()) * kLanes;
     return size;
 }
 
-void Layer::begin(Buffer &sums, bool every) const {
+void PanelLayer::begin(Buffer &sums, bool every) const {
     std::int64_t size = static_cast<std::int64_t>(shape.out) * kLanes;
     for (const Rows &rows : rows_) size += size_of(rows, every);
     std::memset(sums.need(static_cast<std::size_t>(size)), 0, static_cast<std::size_t>(size) * sizeof(float));
 }
 
-void Layer::collect(Buffer &sums, bool every, const float *const *dy, const float *const *x, const int *vectors,
+void PanelLayer::collect(Buffer &sums, bool every, const float *const *dy, const float *const *x, const int *vectors,
                     int count, float *scratch) const {
     float *at = sums.data(), *bias = at;
     at += static_cast<std::int64_t>(shape.out) * kLanes;
@@ -167,7 +167,7 @@ void Layer::collect(Buffer &sums, bool every, const float *const *dy, const floa
     }
 }
 
-void Layer::add_to(const Buffer &sums, bool every, float *grad) const {
+void PanelLayer::add_to(const Buffer &sums, bool every, float *grad) const {
     std::vector<float> totals(static_cast<std::size_t>(std::max<std::int64_t>(kept_, shape.out)));
     const float *at = sums.data();
     kernels().reduce(at, shape.out, totals.data());

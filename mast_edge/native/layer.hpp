@@ -40,9 +40,9 @@ struct LayerShape {
     int first_input = 0;        // gradients of inputs before this one are not wanted
 };
 
-class Layer {
+class PanelLayer {
   public:
-    explicit Layer(const LayerShape &shape);
+    explicit PanelLayer(const LayerShape &shape);
 
     // mask (out, in), null = dense; heights: rows of each group of blocks, summing to `out`.
     void set_mask(const std::uint8_t *mask, const std::vector<int> &heights);

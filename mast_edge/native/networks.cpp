@@ -44,7 +44,7 @@ void Network::set_mask(int layer, const std::uint8_t *mask, const std::vector<in
 }
 
 void Network::refresh(const float *flat) {
-    for (Layer &layer : layers) layer.refresh(flat);
+    for (PanelLayer &layer : layers) layer.refresh(flat);
 }
 
 void Network::expect_kept(std::int64_t panels) const {
@@ -53,7 +53,7 @@ void Network::expect_kept(std::int64_t panels) const {
 
 bool Network::repeats() const {
     std::int64_t kept = 0, all = 0;
-    for (const Layer &layer : layers) {
+    for (const PanelLayer &layer : layers) {
         kept += layer.kept();
         all += static_cast<std::int64_t>(layer.shape.out) * layer.shape.in;
     }

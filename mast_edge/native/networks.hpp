@@ -24,7 +24,7 @@ class Network {
     void set_mask(int layer, const std::uint8_t *mask, const std::vector<int> &heights);
     void refresh(const float *flat);
 
-    std::vector<Layer> layers;
+    std::vector<PanelLayer> layers;
 
   protected:
     // `backward` goes with the forward pass before it, which must have kept this many panels. Throws otherwise.

@@ -36,7 +36,7 @@ def make_learner(
     threads: int = 1,
     **values: object,
 ) -> TorchLearner:
-    """A learner as the trainer builds it; `values` as in a config file. Only the native one knows `threads`."""
+    """A learner as the trainer builds it; `values` as in a config file. `threads` are the native one's."""
     torch.set_num_threads(1)
     config = resolve({"env": {"map": "3m"}, "network": NETWORK, **values})
     algorithm = resolve_name("algorithm", ALGORITHMS, config.algorithm)(

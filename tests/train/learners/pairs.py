@@ -34,7 +34,9 @@ def make_pair(
 ) -> Pair:
     """Learners whose target networks differ from the online ones; `values` as in a config file."""
     made = [
-        make_learner(spec, seed=seed, masks=masks and {n: dict(m) for n, m in masks.items()}, learner=name, **values)
+        make_learner(
+            spec, seed=seed, masks=masks and {n: dict(m) for n, m in masks.items()}, learner=name, **values
+        )
         for name in ("torch", "native")
     ]
     factors = np.random.default_rng(4).uniform(0.7, 1.3, len(made[0].target.flat)).astype(np.float32)
