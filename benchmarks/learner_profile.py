@@ -1,12 +1,12 @@
 """Where an update of the native learner spends its time, how far each part is from its floor, and what a kept
 weight costs in a single layer.
 
-Run: `python benchmarks/learner_profile.py [--maps 3m 3s5z] [--rounds N] [--json]`. Numbers are medians of process
-CPU time, one thread, dense and 90 % sparse interleaved, on the ragged batches of `benchmarks/learner.py`.
+Run: `python benchmarks/learner_profile.py [--maps 3m 3s5z] [--rounds N] [--json]`. Numbers are medians of
+process CPU time, one thread, dense and 90 % sparse interleaved, on the batches of `benchmarks/learner.py`.
 
 The floor of a part is the larger of two: its multiply-adds at the kept weights at the rate of a large dense
-product, and its necessary bytes at the rate of a large copy, both rates measured in the same run. Gates have neither:
-their floor is left out.
+product, and its necessary bytes at the rate of a large copy, both rates measured in the same run. Gates have
+neither: their floor is left out.
 
 Source: training_speed.md, sections 2, 4 and 9.
 """
@@ -80,7 +80,9 @@ def floors(learner: NativeLearner, env: EnvSpec, drawn: Sequence[Batch], rates: 
     counts = {"agent": rows * env.n_agents, "mixer": rows}
     forward, backward = dict.fromkeys(counts, 0.0), dict.fromkeys(counts, 0.0)
     for network, count in counts.items():
-        for layer, kept in zip(learner.algorithm.networks[network], learner._online[network].kept, strict=True):
+        for layer, kept in zip(
+            learner.algorithm.networks[network], learner._online[network].kept, strict=True
+        ):
             forward[network] += count * kept
             reads = layer in ("fc1", "hyper_w_1.0", "hyper_w_final.0", "hyper_b_1", "V.0")
             backward[network] += count * kept * (1 if reads else 2)
@@ -91,7 +93,11 @@ def floors(learner: NativeLearner, env: EnvSpec, drawn: Sequence[Batch], rates: 
         "agent backward": backward["agent"],
     }
     observations, hidden = counts["agent"] * env.obs_dim, counts["agent"] * learner.config.network.hidden_dim
-    read = {"load": rows * env.state_dim, "agents forward": observations / 2, "agent backward": observations / 2}
+    read = {
+        "load": rows * env.state_dim,
+        "agents forward": observations / 2,
+        "agent backward": observations / 2,
+    }
     read["agents forward"] += hidden / 2  # written, then read: half a copy each
     read["agent backward"] += hidden / 2
     return {
@@ -143,10 +149,13 @@ def layer_rows(rounds: int) -> list[dict[str, Any]]:
         single = _core.LayerProbe(out, in_, None if density == 1.0 else mask, [])
         probes[f"{density:.0%}"] = single, int(mask.sum())
         if density < 1.0:
-            probes[f"{density:.0%}/8x1"] = _core.LayerProbe(out, in_, blocks, [8] * (out // 8)), int(blocks.sum())
+            probes[f"{density:.0%}/8x1"] = (
+                _core.LayerProbe(out, in_, blocks, [8] * (out // 8)),
+                int(blocks.sum()),
+            )
     taken: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
-        for case, (probe, kept) in probes.items():
+        for case, (probe, _) in probes.items():
             for product in ("forward", "backward", "gradient"):
                 started = time.process_time()
                 getattr(probe, product)(PANELS)
@@ -179,11 +188,17 @@ def show(result: dict[str, Any]) -> None:
     for case in dict.fromkeys(r["case"] for r in rows):
         print(f"\n{case}")
         for r in (r for r in rows if r["case"] == case):
-            floor = "" if r["floor"] is None else f"   floor {r['floor']:6.2f} ms, {r['floor'] / r['value']:4.0%} of it"
+            floor = (
+                ""
+                if r["floor"] is None
+                else f"   floor {r['floor']:6.2f} ms, {r['floor'] / r['value']:4.0%} of it"
+            )
             print(f"  {r['name']:16} {r['value']:7.2f} ms  {r['share']:4.0%}{floor}")
     print(f"\none layer of {LAYER[0]} x {LAYER[1]}, 64 columns")
     for r in (r for r in result["rows"] if r["suite"] == "learner_layer"):
-        told = f"{r['name']:9} {r['case']:8} {r['value'] / 1000:6.2f} us  {r['per_weight']:5.2f} ns per weight"
+        told = (
+            f"{r['name']:9} {r['case']:8} {r['value'] / 1000:6.2f} us  {r['per_weight']:5.2f} ns per weight"
+        )
         print(f"  {told}   {r['ratios']['dense']:5.2f}x dense")
 
 

@@ -127,9 +127,9 @@ def expect_agreement(
 ) -> None:
     """One update's loss, norm and gradients equal the torch learner's with the same masks and weights.
 
-    Targets are moved away from the online networks first. Sets `variant.disagreement`. Where an activation lies
-    within rounding of a kink (of |x| or ReLU) both slopes are right, and one sample's gradient differs: the next
-    batch is tried then. What is wrong disagrees on all.
+    Targets are moved away from the online networks first. Sets `variant.disagreement`. Where an activation
+    lies within rounding of a kink (of |x| or ReLU) both slopes are right, and one sample's gradient differs:
+    the next batch is tried then. What is wrong disagrees on all.
 
     Args:
         variant: its learner is moved by the update.

@@ -446,8 +446,10 @@ class MixerNetwork(Network):
     def __init__(
         self, shapes: Sequence[tuple[int, int, int, int]], agents: int, threads: Workers
     ) -> None: ...
-    def forward(self, batch: PanelBatch, q: NDArray[np.float32], q_tot: NDArray[np.float32], keep: bool) -> None:
-        """q (R, N, 64) -> q_tot (R * 64)."""
+    def forward(
+        self, batch: PanelBatch, q: NDArray[np.float32], q_tot: NDArray[np.float32], keep: bool
+    ) -> None:
+        """q (R, N, 64) -> q_tot (R * 64). keep: `backward` follows."""
 
     def backward(
         self,
@@ -504,6 +506,16 @@ def agent_values(
 
 def greedy_actions(batch: PanelBatch, agent: AgentNetwork, out: NDArray[np.int32]) -> None:
     """out (steps, 64): best available action of each column."""
+
+class LayerProbe:
+    """One layer on full panels of ones, for benchmarks; each call works on `panels` of them."""
+
+    def __init__(
+        self, out: int, in_: int, mask: NDArray[np.uint8] | None, heights: Sequence[int]
+    ) -> None: ...
+    def forward(self, panels: int) -> None: ...
+    def backward(self, panels: int) -> None: ...
+    def gradient(self, panels: int) -> None: ...
 
 def softmax_mean(
     batch: PanelBatch,

@@ -289,7 +289,8 @@ def test_greedy_actions_and_estimates_equal_the_reference(algorithm) -> None:
             believed.append(float(q_tot(p, algorithm, taken, vector(e.state[t]))))
             realised.append(sum(0.99 ** (k - t) * float(e.reward[k]) for k in range(t, e.length)))
     found = learner.greedy_actions(episodes)
-    assert [f.tolist() for f in found] == [[actions[i, t] for t in range(e.length)] for i, e in enumerate(episodes)]
+    expected = [[actions[i, t] for t in range(e.length)] for i, e in enumerate(episodes)]
+    assert [f.tolist() for f in found] == expected
     estimate = learner.estimate(episodes)
     assert estimate.q_tot == pytest.approx(np.mean(believed), rel=1e-5)
     assert estimate.realised == pytest.approx(np.mean(realised), rel=1e-5)

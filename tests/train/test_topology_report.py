@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mast_edge.train.topology_report import topology_facts
-from tests.train.algos.toy import HandMade, make_learner, packed, random_episodes
+from tests.train.algos.toy import HandMade, make_learner, random_episodes
 
 STILL = {"lr": 1e-12}
 

@@ -52,7 +52,7 @@ def chosen_learner(
     able = device.type == "cpu" and supports(config, env)
     if learner == "native" and not able:
         raise EnvironmentUnavailable(
-            f"train: learner native must know the algorithm and at most 64 agents; got {config.algorithm} with "
-            f"{env.n_agents}. Use --learner torch"
+            "train: learner native must know the algorithm, with at most 64 agents; got "
+            f"{config.algorithm} with {env.n_agents}. Use --learner torch"
         )
     return functools.partial(NativeLearner, threads=threads) if able and learner != "torch" else TorchLearner

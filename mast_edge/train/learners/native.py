@@ -1,7 +1,8 @@
 """The sparse learner: updates on one CPU core whose cost follows the weights that are kept.
 
-Same formulas, states and order of events as `learners/torch.py`; forward and backward passes run in the native
-core, 64 columns side by side, over kept weights only (mast_edge/native/panels.hpp). Losses are `native_loss.py`.
+Same formulas, states and order of events as `learners/torch.py`; forward and backward passes run in the
+native core, 64 columns side by side, over kept weights only (mast_edge/native/panels.hpp). Losses are
+`native_loss.py`.
 
 Source: training_speed.md, section 4.
 """
@@ -36,8 +37,8 @@ def supports(config: ExperimentConfig, env: EnvSpec) -> bool:
 class NativeLearner(TorchLearner):
     """`TorchLearner` whose gradients and steps are made by the native core.
 
-    Results do not depend on the number of threads. They are reproducible on CPUs that take the same kernel path
-    (`_core.kernel_path()`), and agree with the torch learner to rounding.
+    Results do not depend on the number of threads. They are reproducible on CPUs that take the same kernel
+    path (`_core.kernel_path()`), and agree with the torch learner to rounding.
 
     Args:
         threads: cores for one update; more than one only pays for large battles.

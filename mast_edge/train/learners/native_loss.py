@@ -1,7 +1,7 @@
 """Losses of the native learner and their gradients, written out: what `algos/` says, without autograd.
 
-Arrays are in the core's order: (row panels, N, 64) for utilities, (row panels * 64,) for what a row has one of.
-Rows after an episode's last transition, and places without a row, weigh nothing.
+Arrays are in the core's order: (row panels, N, 64) for utilities, (row panels * 64,) for what a row has one
+of. Rows after an episode's last transition, and places without a row, weigh nothing.
 """
 
 from collections.abc import Callable

@@ -188,7 +188,8 @@ class TorchLearner:
         grad.mul_(self.mask)
         norm = grad.norm()
         # The loss may not show them: an operator skips actions, and gates bound what is infinite.
-        met = {"loss": made.loss, "utilities": made.q, "gradient norm": norm, "target weights": self.target.flat}
+        met = {"loss": made.loss, "utilities": made.q, "gradient norm": norm}
+        met["target weights"] = self.target.flat
         finite = torch.stack([torch.isfinite(value).all() for value in met.values()])
         grad.mul_((optim.clip_norm / (norm.double() + 1e-6)).clamp_max(1.0).to(grad.dtype))
         square_avg = self.square_avg.mul(optim.alpha).addcmul_(grad, grad, value=1.0 - optim.alpha)

@@ -18,8 +18,8 @@ from mast_edge.config_fields import ExperimentConfig
 from mast_edge.errors import MastEdgeError
 from mast_edge.runs import RunFolder
 from mast_edge.train import memory
-from mast_edge.train.learners.torch import Divergence
 from mast_edge.train.learners.choice import chosen_device
+from mast_edge.train.learners.torch import Divergence
 from mast_edge.train.loop import stop_signals
 from mast_edge.train.session import Progress, Session, TrainResult
 from mast_edge.train.trainer import Trainer

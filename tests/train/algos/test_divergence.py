@@ -7,7 +7,7 @@ import pytest
 
 from mast_edge.train.learners.torch import Divergence, TorchLearner
 from mast_edge.train.replay import Episode
-from tests.train.algos.toy import make_learner, packed, random_episodes
+from tests.train.algos.toy import make_learner, random_episodes
 
 ALGORITHMS = ["qmix", "ow_qmix", "res", "vdn"]
 Poison = Callable[[TorchLearner, list[Episode], float], None]
