@@ -1,10 +1,12 @@
-"""Dense, static, RigL and MAST on the quick schedule: curves, scores, values and turnover of every run.
+"""Dense, static, RigL and MAST on the quick schedule, dense and MAST on the paper's: curves, scores, values
+and turnover of every run.
 
-Run: `python benchmarks/quick.py` trains what is missing under `runs/` (two at a time, over an hour on
-two cores; a stopped run goes on), then writes `benchmarks/results/quick_TABLE.json` and a picture a map. A
-row holds the evaluation curve, the mean of its last 20 evaluations, the believed and realised values along it
-(paper, Figure 5b) and what the topology did, with seed and commit. One run per row: read the spread between
-the evaluations, and between seeds where there are several, before any difference.
+Run: `python benchmarks/quick.py` trains what is missing under `runs/` (two at a time; a stopped run goes on),
+then writes `benchmarks/results/quick_TABLE.json` and a picture a map. `--table full --maps 3m 2s3z 3s5z` is
+2M steps each, in `full_length.json`. A row holds the evaluation curve, the mean of its last 20
+evaluations, the believed and realised values along it (paper, Figure 5b) and what the topology did, with seed
+and commit. One run per row: read the spread between evaluations, and between seeds where there are several,
+before any difference.
 """
 
 import argparse
@@ -46,15 +48,17 @@ TABLES = {
         "MAST, interval x5": ("topology.interval=1000",),
     },
     "step": {"MAST, lr x3": ("optim.lr=1.5e-3",)},
+    "full": {"dense": ("method=dense",), "MAST": ()},
 }
-"""Table -> label -> what differs from the quick MAST of the map."""
+"""Table -> label -> what differs from the map's MAST, which is the quick one but in `full`."""
 LAST = 20
 
 
 def tasks(table: str, maps: Iterable[str], extra: tuple[str, ...]) -> list[Task]:
     """One task per row of the table and map."""
+    overlays = () if table == "full" else (OVERLAY,)
     return [
-        Task(f"{name} {where}", f"configs/qmix_{where}.yaml", (*sets, *extra), (OVERLAY,))
+        Task(f"{name} {where}", f"configs/qmix_{where}.yaml", (*sets, *extra), overlays)
         for where in maps
         for name, sets in TABLES[table].items()
     ]
@@ -81,6 +85,7 @@ def row(label: str, run: Run) -> dict[str, Any]:
         "t_max": config.t_max,
         "updates": run.manifest.updates,
         "git_commit": run.manifest.git_commit,
+        "learner": run.manifest.learner,
         "last_20_mean": round(statistics.fmean(rates[-LAST:]), 4),
         "last_20_sd": round(statistics.stdev(rates[-LAST:]), 4),
         "curve": [[r["t_env"], round(r["win_rate"], 4)] for r in curve],
@@ -108,7 +113,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="for every run, as in mast-edge train")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/quick_TABLE.json")
     arguments = parser.parse_args()
-    arguments.out = arguments.out or RESULTS / f"quick_{arguments.table}.json"
+    name = "full_length" if arguments.table == "full" else f"quick_{arguments.table}"
+    arguments.out = arguments.out or RESULTS / f"{name}.json"
     chosen = tasks(arguments.table, arguments.maps, tuple(arguments.set))
     done = train_together(chosen, console_on(sys.stderr), runs_root() / "quick-logs", arguments.workers)
     runs = [(task.label, find_run(result["run"])) for task, result in zip(chosen, done, strict=True)]

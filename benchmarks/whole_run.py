@@ -1,8 +1,8 @@
 """Whole training runs: environment steps per second, where the time goes, and what two runs at once lose.
 
 Run: `python benchmarks/whole_run.py [--config FILE] [--steps 100000] [--set KEY=VALUE] [--json]`. The config
-is trained three times in new folders, through the command line: once alone, then twice at once with two seeds,
-evaluations and checkpoints included. Alone means that nothing else runs: the load is printed.
+is trained three times in new folders, through the command line: once alone, then twice at once with two
+seeds, evaluations and checkpoints included. Alone means that nothing else runs: the load is printed.
 
 Source: training_speed.md, sections 6 and 9.6.
 """

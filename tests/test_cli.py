@@ -78,6 +78,7 @@ def test_all_commands_of_the_contract_are_there() -> None:
     names = {" ".join(path) for path in EVERY}
     assert {
         "train",
+        "sweep",
         "export",
         "evaluate",
         "account",

@@ -63,7 +63,7 @@ static void bind_batch(nb::module_ &m) {
                  new (self) PanelBatch(BatchShape{agents, actions, obs, state});
              },
              "n_agents"_a, "n_actions"_a, "obs_dim"_a, "state_dim"_a)
-        .def("load", &load, "episodes"_a)
+        .def("load", &load, "episodes"_a.noconvert())  // a converted copy would not outlive the call
         .def_prop_ro("n_agents", [](const PanelBatch &b) { return b.shape.agents; })
         .def_prop_ro("n_actions", [](const PanelBatch &b) { return b.shape.actions; })
         .def_prop_ro("transitions",

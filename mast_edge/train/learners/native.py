@@ -19,7 +19,7 @@ from mast_edge.native import _core
 from mast_edge.spec import EnvSpec
 from mast_edge.topology import PATTERNS, Topology, layer_blocks, layer_pattern
 from mast_edge.train.algos.base import Algorithm
-from mast_edge.train.learners.native_loss import LOSSES, Cores, Networks, believed
+from mast_edge.train.learners.native_loss import LOSSES, OPERATORS, Cores, Networks, believed
 from mast_edge.train.learners.torch import Divergence, Estimate, TorchLearner
 from mast_edge.train.nets import ParameterBank
 from mast_edge.train.replay import Episode
@@ -31,7 +31,8 @@ MOST_AGENTS = 64
 
 def supports(config: ExperimentConfig, env: EnvSpec) -> bool:
     """Whether this learner can train the experiment; the others are `learners/torch.py`'s."""
-    return config.algorithm in LOSSES and env.n_agents <= MOST_AGENTS
+    known = config.algorithm in LOSSES and config.target.operator in OPERATORS
+    return known and env.n_agents <= MOST_AGENTS
 
 
 class NativeLearner(TorchLearner):

@@ -223,3 +223,5 @@ def believed(x: Networks) -> tuple[float, float]:
 
 LOSSES: dict[str, Loss] = {"qmix": qmix, "res": qmix, "vdn": qmix, "ow_qmix": ow_qmix}
 """Algorithms that this learner knows."""
+OPERATORS = {"max_double", "max", "softmax", "mellowmax", "soft_mellowmax", "joint_softmax"}
+"""Value operators that it knows (algorithms.md 4.1, 4.3)."""
