@@ -38,7 +38,7 @@ from mast_edge.dense_agent import DenseAgent, assemble, forward, masked_argmax, 
 from mast_edge.envs.maps import env_spec, map_names
 from mast_edge.envs.options import SmacOptions
 from mast_edge.envs.skirmish import Skirmish
-from mast_edge.native._core import instruction_sets
+from mast_edge.native._core import kernel_path
 from mast_edge.provenance import git_commit, versions
 from mast_edge.spec import AgentSpec, EnvSpec
 from mast_edge.train.rollout import Actor, play_episodes
@@ -288,7 +288,7 @@ def benchmark_acting(
     host = {
         "machine": platform.machine(),
         "system": platform.system(),
-        "instruction_set": instruction_sets()[0],
+        "instruction_set": kernel_path(),
         "git_commit": git_commit(),
         **versions(),
     }

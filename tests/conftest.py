@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,20 @@ import pytest
 
 from mast_edge.cli import cli
 from mast_edge.exits import run
+from mast_edge.native import _core
 
 # A shell that starts the suite in the background lets it ignore Ctrl-C, and so would the programs under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(params=_core.instruction_sets())
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test with the kernels of each instruction set that this CPU has."""
+    before = _core.kernel_path()
+    _core.use_instruction_set(request.param)
+    yield request.param
+    _core.use_instruction_set(before)
 
 
 class Answer:

@@ -261,13 +261,26 @@ def gru_backward(
     d_recurrent: NDArray[np.float32],
 ) -> None: ...
 
-# --- acting during training ---
+# --- training kernels ---
 
 def instruction_sets() -> list[str]:
-    """Those that products and gates are compiled for and this CPU has, the one in use at first leading."""
+    """Those of avx512, avx2 and plain that this CPU has, the best one first; plain is always there."""
+
+def kernel_path() -> str:
+    """The one in use: at first the best, or what the environment variable MAST_EDGE_KERNELS asks for.
+
+    Raises:
+        RuntimeError: it asks for one that this CPU lacks, or that there is not. So does whatever computes.
+    """
 
 def use_instruction_set(name: str) -> None:
-    """Takes another one, for tests and benchmarks; not while anything computes."""
+    """Takes another one, for tests and benchmarks; not while anything computes.
+
+    Raises:
+        ValueError: this CPU lacks it, or there is none of that name.
+    """
+
+# --- acting during training ---
 
 class BatchActor:
     """E environments by N agents. Buffers are C-contiguous; `which` None means all environments."""
@@ -325,9 +338,6 @@ def play_episodes(
     """
 
 # --- the sparse learner ---
-
-def kernel_path() -> str:
-    """v4, v3 or portable: what its kernels are compiled for; MAST_EDGE_KERNELS asks for another."""
 
 class Workers:
     """Threads that share the panels of an update; results do not depend on their number."""

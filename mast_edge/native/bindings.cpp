@@ -20,10 +20,10 @@
 #include "actor.hpp"
 #include "agent.hpp"
 #include "gru.hpp"
+#include "instruction_set.hpp"
 #include "probe.hpp"
 #include "rollout.hpp"
 #include "simulator.hpp"
-#include "tiles.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -478,7 +478,7 @@ static void bind_training(nb::module_ &m) {
 }
 
 void bind_learner(nb::module_ &m);  // bindings_learner.cpp
-// --- acting during training (actor.hpp, rollout.hpp, tiles.hpp) ---------------------------------------------
+// --- acting during training (actor.hpp, rollout.hpp, instruction_set.hpp) ---------------------------------------------
 
 using Capsule = std::optional<nb::capsule>;
 
@@ -564,6 +564,7 @@ static void bind_acting(nb::module_ &m) {
              }, "q"_a);
     m.def("instruction_sets", &mast_edge::instruction_sets);
     m.def("use_instruction_set", &mast_edge::use_instruction_set, "name"_a);
+    m.def("kernel_path", [] { return std::string(mast_edge::instruction_set().name); });
     m.def("play_episodes", &play_natively, "simulator"_a, "actor"_a, "epsilon"_a, "random"_a.none(), "shown"_a,
           "record"_a, "length"_a, "ends"_a, "played"_a);
 }

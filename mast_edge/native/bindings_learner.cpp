@@ -284,7 +284,6 @@ void bind_learner(nb::module_ &m) {
         .def("forward", &LayerProbe::forward, "panels"_a)
         .def("backward", &LayerProbe::backward, "panels"_a)
         .def("gradient", &LayerProbe::gradient, "panels"_a);
-    m.def("kernel_path", [] { return std::string(kernels().name); });
     m.def("forward_agents",
           [](const PanelBatch &b, const std::vector<std::tuple<AgentNetwork *, bool>> &networks) {
               std::vector<AgentNetwork::Pass> passes;

@@ -4,8 +4,8 @@
 // 64 of them in a few vector instructions and a zero weight costs nothing. A column is one (episode, agent) for the
 // agents, one (episode, time) for the mixers. Only the first `vectors` * 16 columns are worked on.
 //
-// The kernels are compiled once for each instruction set (panels_*.cpp) and chosen when the module is loaded.
-// Sums have a fixed order on each of these paths: results do not depend on threads or load, only on the path.
+// The kernels are compiled for several instruction sets (instruction_set.hpp). Sums have a fixed order on each of them:
+// results do not depend on threads or load, only on the set.
 // Source: training_speed.md, section 4.
 #pragma once
 
@@ -43,9 +43,7 @@ struct Mixing {  // one panel of states (algorithms.md 2.2); all (rows, 64)
     const float *v;   // (1)
 };
 
-struct Kernels {
-    const char *name;
-
+struct PanelKernels {
     // y = bias + W x; accumulate: y += W x; relu: y = max(0, y), NaN stays. `bias` may be null.
     void (*forward)(const Blocks &, const float *x, float *y, const float *bias, int vectors, int mode);
     // sums (blocks, height, 16) += dy x^T at the blocks, lane by lane, over `count` panels.
@@ -87,12 +85,11 @@ struct Kernels {
                     float eps);
 };
 
-// The kernels of this machine; MAST_EDGE_KERNELS = v4, v3 or portable asks for others. Throws where they cannot run.
-const Kernels &kernels();
+// Those of the instruction set in use.
+const PanelKernels &kernels();
 
-#if defined(__x86_64__) && defined(__GNUC__)
-extern const Kernels kernels_v4, kernels_v3;
-#endif
-extern const Kernels kernels_portable;
+namespace avx512 { extern const PanelKernels panels; }
+namespace avx2 { extern const PanelKernels panels; }
+namespace plain { extern const PanelKernels panels; }
 
 }  // namespace mast_edge

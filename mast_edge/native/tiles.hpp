@@ -1,13 +1,10 @@
 // Dense products and GRU gates on one CPU thread, for training and for acting.
 //
-// Every kernel is compiled for several instruction sets and the best one is taken at load time. Results are
-// reproducible on one kind of CPU; between kinds they differ in the last bits (fused multiply-add). An element of a
-// product has the same bits however many rows are computed with it.
+// Every kernel is compiled for several instruction sets (instruction_set.hpp). On each of them an element of a product
+// has the same bits however many rows are computed with it.
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <vector>
 
 namespace mast_edge {
 
@@ -52,8 +49,14 @@ void gates_forward(std::int64_t rows, std::int64_t h, const float *x, const floa
 void gates_backward(std::int64_t rows, std::int64_t h, const float *d_out, const float *gates, const float *prev,
                     float *carry, float *d_input, float *d_recurrent);
 
-// Instruction sets that this CPU has kernels for, the best one, which is taken, first; and another choice, for tests.
-std::vector<std::string> instruction_sets();
-void use_instruction_set(const std::string &name);  // throws std::invalid_argument
+// The three above, on one instruction set.
+struct TileKernels {
+    decltype(&mast_edge::multiply) multiply;
+    decltype(&mast_edge::gates_forward) gates_forward;
+    decltype(&mast_edge::gates_backward) gates_backward;
+};
+namespace avx512 { extern const TileKernels tiles; }
+namespace avx2 { extern const TileKernels tiles; }
+namespace plain { extern const TileKernels tiles; }
 
 }  // namespace mast_edge

@@ -42,11 +42,14 @@ class Workers {
             for (int i = 0; i < n; ++i) job(i);
             return;
         }
+        // Nobody takes an item while the job changes: a late helper might see the new job's length with the old round.
+        const std::uint64_t last = ticket_.load() & ~std::uint64_t{0xFFFFFFFFu};
+        ticket_.store(last | kClosed);
         call_ = [](const void *context, int i) { (*static_cast<const Job *>(context))(i); };
         context_ = &job;
         n_.store(n, std::memory_order_relaxed);
         done_.store(0, std::memory_order_relaxed);
-        const std::uint32_t round = static_cast<std::uint32_t>(ticket_.load() >> 32) + 1;
+        const std::uint32_t round = static_cast<std::uint32_t>(last >> 32) + 1;
         {
             const std::lock_guard lock(crew_->mutex);
             ticket_.store(std::uint64_t{round} << 32, std::memory_order_release);
@@ -75,6 +78,8 @@ class Workers {
     // How long a helper looks out for the next round before it goes to sleep: longer than a policy takes to choose
     // actions, since waking up costs more than a round of small battles.
     static constexpr std::chrono::microseconds kPatience{1000};
+
+    static constexpr std::uint64_t kClosed = 0x7FFFFFFFu;    // an item beyond every length
 
     // Takes items of one round until none is left. A ticket holds the round and the next item, so that an item is
     // only ever taken together with the round it belongs to, while `run` waits for it.

@@ -109,11 +109,11 @@ class Tops(Watcher):
 
 
 def advance(
-    config: ExperimentConfig, root: Path, stop: list[int] | None = None
+    config: ExperimentConfig, root: Path, stop: list[int] | None = None, learner: str = "auto"
 ) -> tuple[TrainResult | None, Trainer]:
     """Trains from where the run stands; the result is None where it was killed."""
     torch.set_num_threads(1)
-    trainer = Trainer(config, torch.device("cpu"))
+    trainer = Trainer(config, torch.device("cpu"), learner=learner)
     try:
         with RunFolder.open(config, trainer.env.spec, root=root) as run:
             session = Session(run, trainer)

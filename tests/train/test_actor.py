@@ -1,17 +1,13 @@
 """The native actor against the agent in plain numpy: values, choices, and what is drawn for exploration."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from mast_edge.dense_agent import DenseAgent, masked_argmax
-from mast_edge.native import _core
 from mast_edge.spec import AgentSpec
 from mast_edge.train.rollout import Actor
 
-SETS = _core.instruction_sets()
 SPECS = {
     "3m": AgentSpec(30, 9, 3),
     "3s5z": AgentSpec(128, 14, 8),
@@ -20,13 +16,6 @@ SPECS = {
     "one of everything": AgentSpec(1, 1, 1, hidden_dim=1),
     "just over a block": AgentSpec(17, 17, 5, hidden_dim=17),
 }
-
-
-@pytest.fixture
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[None]:
-    _core.use_instruction_set(request.param)
-    yield
-    _core.use_instruction_set(SETS[0])
 
 
 def random_weights(spec: AgentSpec, seed: int = 0) -> dict[str, NDArray[np.float32]]:
@@ -78,7 +67,6 @@ class Reference:
         return actions
 
 
-@pytest.mark.parametrize("instruction_set", SETS, indirect=True)
 @pytest.mark.parametrize("n_envs", [1, 3])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_values_actions_and_draws_are_those_of_numpy(spec, n_envs, instruction_set) -> None:
@@ -99,7 +87,6 @@ def test_values_actions_and_draws_are_those_of_numpy(spec, n_envs, instruction_s
         reference.__init__(spec, n_envs, weights)
 
 
-@pytest.mark.parametrize("instruction_set", SETS, indirect=True)
 @pytest.mark.parametrize("spec", [SPECS["3m"], SPECS["just over a block"]], ids=["3m", "just over a block"])
 def test_a_batch_computes_the_bits_of_its_environments(spec, instruction_set) -> None:
     weights, rng, together = random_weights(spec), np.random.default_rng(6), Actor(spec, 11)
@@ -160,7 +147,6 @@ def test_the_largest_available_value_wins_and_the_lowest_index_a_tie() -> None:
     assert chosen([0, -inf, -inf], [0, 1, 1]) == 1
 
 
-@pytest.mark.parametrize("instruction_set", SETS, indirect=True)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38])
 def test_weights_that_exploded_still_give_available_actions(value, instruction_set) -> None:
     spec = SPECS["tiny"]
@@ -188,5 +174,3 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         actor.act(obs, avail)
     with pytest.raises(ValueError, match="sizes must be at least 1"):
         Actor(AgentSpec(30, 9, 3, 0), 1)
-    with pytest.raises(ValueError, match="one that this CPU has; got abacus"):
-        _core.use_instruction_set("abacus")

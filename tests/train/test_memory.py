@@ -274,8 +274,10 @@ def episode(length, spec, rng):
         reward=np.zeros(length, np.float32), terminated=True, timed_out=False)
 
 torch.set_num_threads(1)
-config = resolve({"env": {"map": sys.argv[1]}, "algorithm": sys.argv[2], "target": {"start": 0}})
-trainer = Trainer(config, torch.device("cpu"))
+learner, sparsity = sys.argv[3], float(sys.argv[4])
+masks = {"method": "mast", "sparsity": sparsity} if sparsity else {"method": "dense"}
+config = resolve({"env": {"map": sys.argv[1]}, "algorithm": sys.argv[2], "target": {"start": 0}, **masks})
+trainer = Trainer(config, torch.device("cpu"), learner=learner)
 spec, rng = trainer.env.spec, np.random.default_rng(0)
 
 def update(episodes):
@@ -291,14 +293,29 @@ print(status("VmHWM") - before, memory.estimate(config, spec, 1).batch)
 """
 
 
+def peak_and_estimate(*arguments: str) -> tuple[int, int]:
+    """Bytes of an update on episodes as long as the limit: map, algorithm, learner, sparsity."""
+    command = [sys.executable, "-c", PEAK, *arguments]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, estimated = map(int, made.stdout.split())
+    return peak, estimated
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 @pytest.mark.parametrize(
     ("map_name", "algorithm"), [("2s3z", "qmix"), ("3s5z", "qmix"), ("3s5z", "ow_qmix"), ("3s5z", "res")]
 )
-def test_the_estimate_of_an_update_is_near_its_peak(map_name: str, algorithm: str) -> None:
-    made = subprocess.run(
-        [sys.executable, "-c", PEAK, map_name, algorithm], capture_output=True, text=True, check=True
-    )
-    peak, estimated = map(int, made.stdout.split())
+def test_the_estimate_of_an_update_is_near_the_torch_learners_peak(map_name: str, algorithm: str) -> None:
+    peak, estimated = peak_and_estimate(map_name, algorithm, "torch", "0.9")
     assert 0.75 * peak < estimated < 1.4 * peak
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+@pytest.mark.parametrize("sparsity", ["0", "0.9"])
+@pytest.mark.parametrize("algorithm", ["qmix", "ow_qmix", "res"])
+@pytest.mark.parametrize("map_name", ["3m", "2s3z", "3s5z"])
+def test_the_native_learner_needs_less(map_name: str, algorithm: str, sparsity: str) -> None:
+    peak, estimated = peak_and_estimate(map_name, algorithm, "native", sparsity)
+    assert peak < 0.8 * estimated

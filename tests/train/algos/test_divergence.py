@@ -10,6 +10,7 @@ from mast_edge.train.replay import Episode
 from tests.train.algos.toy import make_learner, random_episodes
 
 ALGORITHMS = ["qmix", "ow_qmix", "res", "vdn"]
+LEARNERS = ["torch", "native"]
 Poison = Callable[[TorchLearner, list[Episode], float], None]
 
 
@@ -72,35 +73,39 @@ def target_utility_of_no_use(learner: TorchLearner, episodes: list[Episode], val
 )
 @pytest.mark.parametrize("method", ["dense", "mast"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_one_poisoned_number_stops_the_update(algorithm, method, poison: Poison, value) -> None:
-    learner = make_learner(algorithm=algorithm, method=method, timeout_is_terminal=False)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_one_poisoned_number_stops_the_update(learner, algorithm, method, poison: Poison, value) -> None:
+    made = make_learner(learner=learner, algorithm=algorithm, method=method, timeout_is_terminal=False)
     episodes = random_episodes(np.random.default_rng(3), [6, 6, 2])
-    poison(learner, episodes, value)
+    poison(made, episodes, value)
     with pytest.raises(Divergence, match=r"must be finite; got .* at update 1\."):
-        learner.update(episodes, 1)
-    assert learner.updates == 0
+        made.update(episodes, 1)
+    assert made.updates == 0
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_healthy_numbers_do_not(algorithm) -> None:
-    learner = make_learner(algorithm=algorithm)
-    learner.update(random_episodes(np.random.default_rng(3), [6, 6, 2]), 1)
-    assert learner.updates == 1
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_healthy_numbers_do_not(learner, algorithm) -> None:
+    made = make_learner(learner=learner, algorithm=algorithm)
+    made.update(random_episodes(np.random.default_rng(3), [6, 6, 2]), 1)
+    assert made.updates == 1
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_a_poisoned_reward_changes_nothing(poison) -> None:
-    learner = make_learner(topology={"interval": 1}, target={"update_interval": 1})
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_poisoned_reward_changes_nothing(learner, poison) -> None:
+    made = make_learner(learner=learner, topology={"interval": 1}, target={"update_interval": 1})
     episodes = random_episodes(np.random.default_rng(3), [6, 6])
-    before = {name: array.copy() for name, array in learner.state().items()}
+    before = {name: array.copy() for name, array in made.state().items()}
     episodes[0].reward[2] = poison
     with pytest.raises(Divergence, match="got others in loss, gradient norm at"):
-        learner.update(episodes, 1)
-    assert all((array == before[name]).all() for name, array in learner.state().items())
+        made.update(episodes, 1)
+    assert all((array == before[name]).all() for name, array in made.state().items())
 
 
-def test_weights_that_overflow_are_noticed_by_their_own_update() -> None:
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_weights_that_overflow_are_noticed_by_their_own_update(learner) -> None:
     """Loss and gradient are finite; a step of about 10 lr is not."""
-    learner = make_learner(optim={"lr": 1e38})
+    made = make_learner(learner=learner, optim={"lr": 1e38})
     with pytest.raises(Divergence, match="got others in weights at"):
-        learner.update(random_episodes(np.random.default_rng(3), [6, 6]), 1)
+        made.update(random_episodes(np.random.default_rng(3), [6, 6]), 1)

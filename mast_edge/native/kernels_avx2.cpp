@@ -1,0 +1,5 @@
+#ifdef MAST_EDGE_X86
+#define SET avx2
+#include "tiles_kernels.inc"
+#include "panels_kernels.inc"
+#endif

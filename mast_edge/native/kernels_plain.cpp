@@ -1,0 +1,3 @@
+#define SET plain
+#include "tiles_kernels.inc"
+#include "panels_kernels.inc"

@@ -1,3 +1,0 @@
-#define KERNELS kernels_portable
-#define NAME "portable"
-#include "panels_kernels.inc"
