@@ -82,36 +82,37 @@ static void bind_batch(nb::module_ &m) {
         .def_prop_ro("offsets", [](const PanelBatch &b) { return b.offsets; })
         .def("taken",
              [](const PanelBatch &b, const AgentNetwork &agent, Array<float, 3> out) {
-                 b.taken(agent.q(), sized("out", out, per_agent(b)));
+                 b.taken(agent.q(b), sized("out", out, per_agent(b)));
              },
-             "agent"_a, "out"_a)
+             "agent"_a, "out"_a.noconvert())
         .def("to_rows",
              [](const PanelBatch &b, Array<const float, 2> values, Array<float, 3> out) {
                  b.to_rows(sized("values", values, std::int64_t{b.steps} * kColumns), sized("out", out, per_agent(b)));
              },
-             "values"_a, "out"_a)
+             "values"_a, "out"_a.noconvert())
         .def("actions_to_rows",
              [](const PanelBatch &b, const AgentNetwork &agent, Array<float, 3> out) {
-                 b.actions_to_rows(agent.q(), sized("out", out, per_action(b)));
+                 b.actions_to_rows(agent.q(b), sized("out", out, per_action(b)));
              },
-             "agent"_a, "out"_a)
+             "agent"_a, "out"_a.noconvert())
         .def("avail_to_rows",
              [](const PanelBatch &b, Array<std::uint8_t, 3> out) { b.avail_to_rows(sized("out", out, per_action(b))); },
-             "out"_a)
-        .def("mask", [](const PanelBatch &b, Flat out) { b.mask(sized("out", out, b.rows)); }, "out"_a)
+             "out"_a.noconvert())
+        .def("mask", [](const PanelBatch &b, Flat out) { b.mask(sized("out", out, b.rows)); }, "out"_a.noconvert())
         .def("n_step",
              [](const PanelBatch &b, Array<const float, 1> values, int n, double gamma, Flat out) {
+                 if (n < 1) throw std::invalid_argument("learner: n must be at least 1; got " + std::to_string(n) + ".");
                  b.n_step(sized("values", values, b.rows), n, gamma, sized("out", out, b.rows));
              },
-             "values"_a, "n"_a, "gamma"_a, "out"_a)
+             "values"_a, "n"_a, "gamma"_a, "out"_a.noconvert())
         .def("td_lambda",
              [](const PanelBatch &b, Array<const float, 1> values, double gamma, double lambda, Flat out) {
                  b.td_lambda(sized("values", values, b.rows), gamma, lambda, sized("out", out, b.rows));
              },
-             "values"_a, "gamma"_a, "lambda_"_a, "out"_a)
+             "values"_a, "gamma"_a, "lambda_"_a, "out"_a.noconvert())
         .def("realised",
              [](const PanelBatch &b, double gamma, Flat out) { b.realised(gamma, sized("out", out, b.rows)); },
-             "gamma"_a, "out"_a);
+             "gamma"_a, "out"_a.noconvert());
 }
 
 using Shape = std::tuple<int, int, std::int64_t, std::int64_t>;
@@ -144,6 +145,17 @@ static void bind_networks(nb::module_ &m) {
         .def("set_mask",
              [](Network &n, int layer, std::optional<Array<const std::uint8_t, 2>> mask, const std::vector<int> &heights) {
                  const LayerShape &shape = n.layers.at(static_cast<std::size_t>(layer)).shape;
+                 std::int64_t rows = 0;
+                 for (const int height : heights) {
+                     if (height < 1 || height > kMaxHeight)
+                         throw std::invalid_argument("learner: heights must be 1 to 8; got " + std::to_string(height) + ".");
+                     rows += height;
+                 }
+                 if (!heights.empty() && rows != shape.out)
+                     throw std::invalid_argument("learner: heights must add up to the rows of the layer.");
+                 if (mask && (mask->shape(0) != static_cast<std::size_t>(shape.out) ||
+                              mask->shape(1) != static_cast<std::size_t>(shape.in)))
+                     throw std::invalid_argument("learner: mask must have the shape of the layer.");
                  n.set_mask(layer, mask ? sized("mask", *mask, std::int64_t{shape.out} * shape.in) : nullptr, heights);
              },
              "layer"_a, "mask"_a.none(), "heights"_a)
@@ -168,7 +180,7 @@ static void bind_networks(nb::module_ &m) {
                  b.to_columns(rows, columns.data());
                  n.backward(b, columns.data(), every, to);
              },
-             "batch"_a, "d_taken"_a, "every"_a, "grad"_a)
+             "batch"_a, "d_taken"_a, "every"_a, "grad"_a.noconvert())
         .def("finite", &AgentNetwork::finite, "batch"_a)
         .def("dead_units", &AgentNetwork::dead_units, "batch"_a);
     nb::class_<MixerNetwork, Network>(m, "MixerNetwork")
@@ -184,7 +196,7 @@ static void bind_networks(nb::module_ &m) {
                  nb::gil_scoped_release release;
                  n.forward(b, in, out, keep);
              },
-             "batch"_a, "q"_a, "q_tot"_a, "keep"_a)
+             "batch"_a, "q"_a, "q_tot"_a.noconvert(), "keep"_a)
         .def("backward",
              [](MixerNetwork &n, const PanelBatch &b, Array<const float, 3> q, Array<const float, 1> d_q_tot,
                 Array<float, 3> d_q, bool every, Flat grad) {
@@ -193,7 +205,7 @@ static void bind_networks(nb::module_ &m) {
                  nb::gil_scoped_release release;
                  n.backward(b, in, d, out, every, to);
              },
-             "batch"_a, "q"_a, "d_q_tot"_a, "d_q"_a, "every"_a, "grad"_a)
+             "batch"_a, "q"_a, "d_q_tot"_a, "d_q"_a.noconvert(), "every"_a, "grad"_a.noconvert())
         .def("alternatives",
              [](MixerNetwork &n, const PanelBatch &b, Array<const float, 3> chosen, Array<const float, 3> q,
                 Array<float, 3> out) {
@@ -202,7 +214,7 @@ static void bind_networks(nb::module_ &m) {
                  nb::gil_scoped_release release;
                  n.alternatives(b, base, in, to);
              },
-             "batch"_a, "chosen"_a, "q"_a, "out"_a);
+             "batch"_a, "chosen"_a, "q"_a, "out"_a.noconvert());
     nb::class_<CentralNetwork, Network>(m, "CentralNetwork")
         .def("__init__",
              [](CentralNetwork *self, const std::vector<Shape> &shapes, int agents, Threads threads) {
@@ -216,7 +228,7 @@ static void bind_networks(nb::module_ &m) {
                  nb::gil_scoped_release release;
                  n.forward(b, in, out);
              },
-             "batch"_a, "q"_a, "q_star"_a)
+             "batch"_a, "q"_a, "q_star"_a.noconvert())
         .def("backward",
              [](CentralNetwork &n, PanelBatch &b, Array<const float, 3> q, Array<const float, 1> d_q_star,
                 Array<float, 3> d_q, bool every, Flat grad) {
@@ -225,7 +237,7 @@ static void bind_networks(nb::module_ &m) {
                  nb::gil_scoped_release release;
                  n.backward(b, in, d, out, every, to);
              },
-             "batch"_a, "q"_a, "d_q_star"_a, "d_q"_a, "every"_a, "grad"_a);
+             "batch"_a, "q"_a, "d_q_star"_a, "d_q"_a.noconvert(), "every"_a, "grad"_a.noconvert());
 }
 
 // One layer on full panels of ones, for benchmarks: each call works on `panels` of them.
@@ -280,14 +292,18 @@ void bind_learner(nb::module_ &m) {
                 const std::vector<int> &heights) {
                  new (self) LayerProbe(out, in, mask ? sized("mask", *mask, std::int64_t{out} * in) : nullptr, heights);
              },
-             "out"_a, "in_"_a, "mask"_a.none(), "heights"_a)
+             "out"_a.noconvert(), "in_"_a, "mask"_a.none(), "heights"_a)
         .def("forward", &LayerProbe::forward, "panels"_a)
         .def("backward", &LayerProbe::backward, "panels"_a)
         .def("gradient", &LayerProbe::gradient, "panels"_a);
     m.def("forward_agents",
           [](const PanelBatch &b, const std::vector<std::tuple<AgentNetwork *, bool>> &networks) {
               std::vector<AgentNetwork::Pass> passes;
-              for (const auto &[network, keep] : networks) passes.push_back({network, keep});
+              for (const auto &[network, keep] : networks) {
+                  if (!network) throw std::invalid_argument("learner: networks must be agents; got None.");
+                  passes.push_back({network, keep});
+              }
+              if (passes.empty()) return;
               nb::gil_scoped_release release;
               AgentNetwork::forward(b, passes);
           },
@@ -300,17 +316,18 @@ void bind_learner(nb::module_ &m) {
               AgentNetwork::values(b, operator_named(how), online, target, first, second, columns.data(), nullptr);
               b.to_rows(columns.data(), sized("out", out, per_agent(b)));
           },
-          "batch"_a, "operator"_a, "online"_a.none(), "target"_a, "first"_a, "second"_a, "out"_a);
+          "batch"_a, "operator"_a, "online"_a.none(), "target"_a, "first"_a, "second"_a, "out"_a.noconvert());
     m.def("greedy_actions",
           [](const PanelBatch &b, const AgentNetwork &agent, Array<std::int32_t, 2> out) {
               std::vector<float> columns(static_cast<std::size_t>(b.steps) * kColumns);
               AgentNetwork::values(b, Operator::max_double, &agent, agent, 0.0f, 0.0f, columns.data(),
                                    sized("out", out, std::int64_t{b.steps} * kColumns));
           },
-          "batch"_a, "agent"_a, "out"_a);
+          "batch"_a, "agent"_a, "out"_a.noconvert());
     m.def("softmax_mean",
           [](const PanelBatch &b, Array<const float, 3> score, Array<const float, 3> values,
              std::optional<Array<const std::uint8_t, 3>> avail, float beta, Flat out) {
+              if (b.serial == 0) throw std::invalid_argument("learner: the batch must hold episodes; it was never loaded.");
               const std::int64_t size = per_action(b), one = size / b.row_panels;
               const float *s = sized("score", score, size), *v = sized("values", values, size);
               const std::uint8_t *may = avail ? sized("avail", *avail, size) : nullptr;
@@ -319,7 +336,7 @@ void bind_learner(nb::module_ &m) {
                   kernels().softmax_mean(s + p * one, v + p * one, may ? may + p * one : nullptr,
                                          b.shape.agents * b.shape.actions, beta, to + p * kColumns);
           },
-          "batch"_a, "score"_a, "values"_a, "avail"_a.none(), "beta"_a, "out"_a);
+          "batch"_a, "score"_a, "values"_a, "avail"_a.none(), "beta"_a, "out"_a.noconvert());
     m.def("all_finite", [](Array<const float, 1> x) {
         return kernels().all_finite(x.data(), static_cast<std::int64_t>(x.size()));
     }, "x"_a);
@@ -331,5 +348,5 @@ void bind_learner(nb::module_ &m) {
               const std::int64_t n = static_cast<std::int64_t>(w.size());
               kernels().rmsprop(w.data(), sized("gradient", g, n), sized("square_avg", v, n), n, scale, lr, alpha, eps);
           },
-          "weights"_a, "gradient"_a, "square_avg"_a, "scale"_a, "lr"_a, "alpha"_a, "eps"_a);
+          "weights"_a.noconvert(), "gradient"_a, "square_avg"_a.noconvert(), "scale"_a, "lr"_a, "alpha"_a, "eps"_a);
 }

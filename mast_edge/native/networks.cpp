@@ -47,8 +47,15 @@ void Network::refresh(const float *flat) {
     for (PanelLayer &layer : layers) layer.refresh(flat);
 }
 
-void Network::expect_kept(std::int64_t panels) const {
-    if (kept_panels_ != panels) throw std::logic_error("learner: backward must follow a forward pass with keep.");
+void Network::expect_fit(const PanelBatch &batch, int inputs, int first_layer) const {
+    if (batch.serial == 0) throw std::invalid_argument("learner: the batch must hold episodes; it was never loaded.");
+    if (layers[static_cast<std::size_t>(first_layer)].shape.in != inputs)
+        throw std::invalid_argument("learner: the network must have the batch's sizes.");
+}
+
+void Network::expect_kept(const PanelBatch &batch) const {
+    if (batch.serial == 0 || kept_ != batch.serial)
+        throw std::logic_error("learner: backward must follow a forward pass with keep.");
 }
 
 bool Network::repeats() const {
@@ -91,9 +98,12 @@ AgentNetwork::AgentNetwork(const std::vector<LayerShape> &shapes, Threads thread
     : Network(with_split(shapes), std::move(threads)), hidden_(shapes[kFc1].out), actions_(shapes[kFc2].out) {}
 
 void AgentNetwork::prepare(const PanelBatch &batch, bool keep) {
+    expect_fit(batch, batch.shape.inputs(), kFc1);
+    if (actions_ != batch.shape.actions) throw std::invalid_argument("learner: the network must have the batch's actions.");
     const std::size_t column = static_cast<std::size_t>(batch.steps) * kColumns, h = static_cast<std::size_t>(hidden_);
     q_.need(column * static_cast<std::size_t>(actions_));
-    kept_panels_ = keep ? batch.steps : 0;
+    seen_ = batch.serial;
+    kept_ = keep ? batch.serial : 0;
     if (keep) h_.need(column * h);
     if (keep && !repeats()) {
         x_.need(column * h);
@@ -140,7 +150,7 @@ void AgentNetwork::repeat_step(const float *inputs, const float *before, float *
 }
 
 void AgentNetwork::backward(const PanelBatch &batch, const float *d_taken, bool every, float *grad) {
-    expect_kept(batch.steps);
+    expect_kept(batch);
     gradients(static_cast<int>(batch.panels.size()), every, grad, [&](int panel, std::vector<Buffer> &sums) {
         backward_panel(batch, panel, d_taken, every, sums);
     });
@@ -193,11 +203,18 @@ void AgentNetwork::backward_panel(const PanelBatch &batch, int index, const floa
     }
 }
 
+const float *AgentNetwork::q(const PanelBatch &batch) const {
+    if (batch.serial == 0 || seen_ != batch.serial)
+        throw std::logic_error("learner: utilities must be made by a forward pass over this batch first.");
+    return q_.data();
+}
+
 void AgentNetwork::values(const PanelBatch &batch, Operator how, const AgentNetwork *online, const AgentNetwork &target,
                           float first, float second, float *out, std::int32_t *best) {
     const std::int64_t a = batch.shape.actions * kColumns;
+    const float *q = online ? online->q(batch) : nullptr, *target_q = target.q(batch);
     for (std::int64_t step = 0; step < batch.steps; step++)
-        kernels().value(how, online ? online->q() + step * a : nullptr, target.q() + step * a,
+        kernels().value(how, q ? q + step * a : nullptr, target_q + step * a,
                         batch.avail.data() + step * a, batch.shape.actions, first, second,
                         batch.vectors[static_cast<std::size_t>(step)], out + step * kColumns,
                         best ? best + step * kColumns : nullptr);
@@ -206,7 +223,7 @@ void AgentNetwork::values(const PanelBatch &batch, Operator how, const AgentNetw
 bool AgentNetwork::finite(const PanelBatch &batch) const {
     for (std::int64_t step = 0; step < batch.steps; step++)
         for (int u = 0; u < actions_; u++)
-            if (!kernels().all_finite(q_.data() + (step * actions_ + u) * kColumns,
+            if (!kernels().all_finite(q(batch) + (step * actions_ + u) * kColumns,
                                       batch.vectors[static_cast<std::size_t>(step)] * kLanes))
                 return false;
     return true;
@@ -271,9 +288,10 @@ void MixerNetwork::mix(const float *state, const float *q, float *at, float *q_t
 }
 
 void MixerNetwork::forward(const PanelBatch &batch, const float *q, float *q_tot, bool keep) {
+    expect_fit(batch, batch.shape.state, kW1In);
     const int units = units_of(batch.row_panels);
     const bool save = keep && !repeats();
-    kept_panels_ = keep ? batch.row_panels : 0;
+    kept_ = keep ? batch.serial : 0;
     if (save) saved_.need(static_cast<std::size_t>(batch.row_panels * height_ * kColumns));
     if (scratch_.size() < static_cast<std::size_t>(units)) scratch_.resize(static_cast<std::size_t>(units));
     threads_->run(units, [&](int unit) {
@@ -287,7 +305,7 @@ void MixerNetwork::forward(const PanelBatch &batch, const float *q, float *q_tot
 
 void MixerNetwork::backward(const PanelBatch &batch, const float *q, const float *d_q_tot, float *d_q, bool every,
                             float *grad) {
-    expect_kept(batch.row_panels);
+    expect_kept(batch);
     const int units = units_of(batch.row_panels);
     const bool repeat = repeats();
     const std::int64_t one = (agents_ * embed_ + 3 * embed_ + 2 * hyper_ + height_) * kColumns;
@@ -334,6 +352,7 @@ void MixerNetwork::backward(const PanelBatch &batch, const float *q, const float
 }
 
 void MixerNetwork::alternatives(const PanelBatch &batch, const float *chosen, const float *q, float *out) {
+    expect_fit(batch, batch.shape.state, kW1In);
     const int units = units_of(batch.row_panels);
     const std::int64_t a = batch.shape.actions, candidates = agents_ * a * kColumns;
     if (scratch_.size() < static_cast<std::size_t>(units)) scratch_.resize(static_cast<std::size_t>(units));
@@ -367,7 +386,8 @@ void CentralNetwork::put_utilities(PanelBatch &batch, std::int64_t p, const floa
 }
 
 void CentralNetwork::forward(PanelBatch &batch, const float *q, float *q_star) {
-    kept_panels_ = batch.row_panels;
+    expect_fit(batch, batch.shape.state + batch.shape.agents, kNet0);
+    kept_ = batch.serial;
     saved_.need(static_cast<std::size_t>(batch.row_panels * 4 * width_ * kColumns));
     threads_->run(static_cast<int>(batch.row_panels), [&](int p) {
         put_utilities(batch, p, q);
@@ -384,7 +404,7 @@ void CentralNetwork::forward(PanelBatch &batch, const float *q, float *q_star) {
 
 void CentralNetwork::backward(PanelBatch &batch, const float *q, const float *d_q_star, float *d_q, bool every,
                               float *grad) {
-    expect_kept(batch.row_panels);
+    expect_kept(batch);
     const int units = units_of(batch.row_panels);
     if (scratch_.size() < static_cast<std::size_t>(units)) scratch_.resize(static_cast<std::size_t>(units));
     const std::int64_t wide = static_cast<std::int64_t>(width_) * kColumns;

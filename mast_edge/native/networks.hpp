@@ -27,9 +27,10 @@ class Network {
     std::vector<PanelLayer> layers;
 
   protected:
-    // `backward` goes with the forward pass before it, which must have kept this many panels. Throws otherwise.
-    void expect_kept(std::int64_t panels) const;
-    std::int64_t kept_panels_ = 0;
+    // Throw unless this batch fits the network, was the last of its forward passes, and was kept by it.
+    void expect_fit(const PanelBatch &batch, int inputs, int first_layer) const;
+    void expect_kept(const PanelBatch &batch) const;
+    std::uint64_t seen_ = 0, kept_ = 0;  // serials of batches
 
     // Whether few enough weights are kept that making a forward pass again costs less than keeping it in memory.
     bool repeats() const;
@@ -60,7 +61,7 @@ class AgentNetwork : public Network {
     static void values(const PanelBatch &batch, Operator how, const AgentNetwork *online, const AgentNetwork &target,
                        float first, float second, float *out, std::int32_t *best);
     bool finite(const PanelBatch &batch) const;  // all utilities of the last forward pass
-    const float *q() const { return q_.data(); }
+    const float *q(const PanelBatch &batch) const;  // throws where that pass was over another batch
     // fc1's units that are zero in every row of the batch.
     int dead_units(const PanelBatch &batch);
 

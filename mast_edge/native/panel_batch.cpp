@@ -1,12 +1,15 @@
 #include "panel_batch.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <numeric>
 
 namespace mast_edge {
 
 void PanelBatch::load(std::vector<EpisodeView> episodes) {
+    static std::atomic<std::uint64_t> loads{0};
+    serial = ++loads;
     episodes_ = std::move(episodes);
     const int count = static_cast<int>(episodes_.size());
     order.resize(episodes_.size());

@@ -60,6 +60,7 @@ class PanelBatch {
         int first_episode, count;  // its episodes, in order
     };
     const BatchShape shape;
+    std::uint64_t serial = 0;  // of what is loaded, never the same twice; 0: nothing
     std::vector<Panel> panels;
     std::vector<int> order;
     std::vector<std::int64_t> lengths;  // in order

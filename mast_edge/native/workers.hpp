@@ -47,7 +47,7 @@ class Workers {
         ticket_.store(last | kClosed);
         call_ = [](const void *context, int i) { (*static_cast<const Job *>(context))(i); };
         context_ = &job;
-        n_.store(n, std::memory_order_relaxed);
+        n_.store(n, std::memory_order_release);
         done_.store(0, std::memory_order_relaxed);
         const std::uint32_t round = static_cast<std::uint32_t>(last >> 32) + 1;
         {
@@ -88,7 +88,7 @@ class Workers {
             std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
             do {
                 const int item = static_cast<int>(ticket & 0xFFFFFFFFu);
-                if (static_cast<std::uint32_t>(ticket >> 32) != round || item >= n_.load(std::memory_order_relaxed))
+                if (static_cast<std::uint32_t>(ticket >> 32) != round || item >= n_.load(std::memory_order_acquire))
                     return;
             } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel));
             call_(context_, static_cast<int>(ticket & 0xFFFFFFFFu));

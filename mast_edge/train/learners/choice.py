@@ -7,6 +7,7 @@ import torch
 
 from mast_edge.config_fields import ExperimentConfig
 from mast_edge.errors import EnvironmentUnavailable, UsageError
+from mast_edge.native import _core
 from mast_edge.spec import EnvSpec
 from mast_edge.train.learners.native import NativeLearner, supports
 from mast_edge.train.learners.torch import TorchLearner
@@ -23,8 +24,12 @@ def chosen_device(device: str, learner: str = "auto") -> torch.device:
 
     Raises:
         UsageError: an unknown name, or the native learner on a GPU.
-        EnvironmentUnavailable: the device is not there.
+        EnvironmentUnavailable: the device is not there, or not the kernels that MAST_EDGE_KERNELS names.
     """
+    try:
+        _core.kernel_path()
+    except RuntimeError as error:
+        raise EnvironmentUnavailable(str(error)) from error
     if learner not in NAMES:
         raise UsageError(f"train: learner must be one of {', '.join(NAMES)}; got '{learner}'.")
     if device not in ("auto", "cpu", "cuda"):

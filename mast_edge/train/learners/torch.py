@@ -186,12 +186,12 @@ class TorchLearner:
         """
         optim, grad, flat = self.config.optim, self.online.grad, self.online.flat
         grad.mul_(self.mask)
-        norm = grad.norm()
+        norm = torch.linalg.vector_norm(grad, dtype=torch.float64)  # float32 sums err by 3e-5 at 500k weights
         # The loss may not show them: an operator skips actions, and gates bound what is infinite.
         met = {"loss": made.loss, "utilities": made.q, "gradient norm": norm}
         met["target weights"] = self.target.flat
         finite = torch.stack([torch.isfinite(value).all() for value in met.values()])
-        grad.mul_((optim.clip_norm / (norm.double() + 1e-6)).clamp_max(1.0).to(grad.dtype))
+        grad.mul_((optim.clip_norm / (norm + 1e-6)).clamp_max(1.0).to(grad.dtype))
         square_avg = self.square_avg.mul(optim.alpha).addcmul_(grad, grad, value=1.0 - optim.alpha)
         moved = flat.addcdiv(grad, square_avg.sqrt().add_(optim.eps), value=-optim.lr).mul_(self.mask)
         good = finite.all()

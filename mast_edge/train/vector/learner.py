@@ -173,8 +173,8 @@ class VectorLearner:
         """`TorchLearner._step` along the run axis. The dense gradients stay, for evolution."""
         flat, o = self.online.flat, {name: column.unsqueeze(1) for name, column in self.optim.items()}
         grad = self.online.grad * self.mask
-        norm = torch.linalg.vector_norm(grad, dim=1)
-        grad *= (o["clip_norm"] / (norm.unsqueeze(1) + 1e-6)).clamp_max(1.0)
+        norm = torch.linalg.vector_norm(grad, dim=1, dtype=torch.float64)
+        grad *= (o["clip_norm"] / (norm.unsqueeze(1) + 1e-6)).clamp_max(1.0).to(grad.dtype)
         square = o["alpha"] * self.square_avg + (1.0 - o["alpha"]) * grad * grad
         moved = (flat - o["lr"] * grad / (square.sqrt() + o["eps"])) * self.mask
         all_finite = [torch.isfinite(rows).all(1) for rows in (self.target.flat, moved)]

@@ -1,6 +1,9 @@
 """Which learner trains a run: by name, by what it can, and what runs and the command line say of it."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +164,17 @@ def test_a_run_goes_on_with_the_other_learner(tmp_path: Path, first) -> None:
     assert result.status == "complete"
     assert manifest(run)["learner"] == names[second]
     assert learners_in_log(run) == [names[first], names[second]]
+
+
+def test_kernels_that_are_not_there_are_one_line(tmp_path: Path) -> None:
+    """The environment variable is read when the first kernel is wanted, in a process of its own."""
+    made = subprocess.run(
+        [sys.executable, "-m", "mast_edge", "train", "configs/qmix_3m.yaml"],
+        env={**os.environ, "MAST_EDGE_KERNELS": "v9", "MAST_EDGE_RUNS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 8
+    assert "MAST_EDGE_KERNELS must be an instruction set" in made.stderr
+    assert "Traceback" not in made.stderr

@@ -159,7 +159,7 @@ def test_parameters_that_are_too_short() -> None:
 
 
 def test_masks_of_other_sizes() -> None:
-    with pytest.raises(ValueError, match="learner: mask must have 240 entries; got 9"):
+    with pytest.raises(ValueError, match="learner: mask must have the shape of the layer"):
         agent().set_mask(0, np.ones((3, 3), np.uint8), [])
     for layer in (-1, 4):
         with pytest.raises(IndexError):
@@ -305,13 +305,11 @@ def refused_in_child(call: Callable[[], object]) -> int:
     return in_child(work)
 
 
-@pytest.mark.xfail(strict=True, reason="reads or writes memory that is not there")
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
 def test_what_would_read_other_memory(call) -> None:
     assert refused_in_child(call) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="an array of another type is copied, and the result is lost")
 def test_results_that_would_be_lost() -> None:
     made, weights = batch(), np.ones(5)
     assert refused_in_child(lambda: made.mask(np.zeros(made.rows))) == 0  # type: ignore[arg-type]

@@ -1,19 +1,11 @@
-"""The kernels of every instruction set that this CPU has agree with torch, and repeat themselves."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""The kernels of every instruction set that this CPU has agree with torch."""
 
 import pytest
 
-from mast_edge.native import _core
 from mast_edge.spec import EnvSpec
 from tests.train.algos.test_reference import OPERATORS
 from tests.train.learners.pairs import ALGORITHMS, expect_agreement, make_pair, sparse
-from tests.train.learners.test_native_updates import digest
 
-ROOT = Path(__file__).resolve().parents[3]
 ODD = EnvSpec("3m", "toy", n_agents=5, n_actions=11, obs_dim=17, state_dim=9, episode_limit=20)
 WIDTHS = {"hidden_dim": 13, "mixer_embed_dim": 7, "hypernet_dim": 12, "central_dim": 21}
 LENGTHS = [17, 5, 9, 1, 12, 3, 3, 8, *[4] * 20]
@@ -30,21 +22,3 @@ def test_gradients_agree_with_torch(instruction_set, algorithm, mask) -> None:
 @pytest.mark.parametrize("target", OPERATORS, ids=lambda t: "-".join(map(str, t.values())))
 def test_every_operator_agrees_with_torch(instruction_set, target) -> None:
     expect_agreement(make_pair(algorithm="res", **sparse(0.5, target=target)), LENGTHS)
-
-
-def test_another_process_gives_the_same_bytes() -> None:
-    """With the same kernels, which it is told by the environment."""
-    before = _core.kernel_path()
-    _core.use_instruction_set("plain")
-    try:
-        expected = digest()
-    finally:
-        _core.use_instruction_set(before)
-    code = "from tests.train.learners.test_native_updates import digest; print(digest())"
-    env = {**os.environ, "MAST_EDGE_KERNELS": "plain"}
-    made = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
-    )
-    assert made.stdout.strip() == expected
-    if before != "plain":
-        assert digest() != expected
