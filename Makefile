@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard mast_edge/nat
 
 build: $(STAMP)  ## make .venv, compile and install
 
-demo: build      ## train, export and evaluate sparse agents on 3m, beside dense ones (under 20 minutes)
+demo: build      ## train, export and evaluate sparse agents on 3m, beside dense ones (about 5 minutes)
 	$(BIN)/python -m mast_edge.experiments.demo
 
 test: build      ## the default test suite
