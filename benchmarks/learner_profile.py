@@ -16,7 +16,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -32,6 +31,7 @@ import torch
 
 from benchmarks.learner_cases import Batch, Rates, batches, measured_rates
 from benchmarks.learner_variants import make
+from benchmarks.output import add_output_options, finish
 from mast_edge.envs.maps import env_spec
 from mast_edge.native import _core
 from mast_edge.spec import EnvSpec
@@ -207,16 +207,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--maps", nargs="+", default=MAPS)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--out", type=Path)
+    add_output_options(parser)
     arguments = parser.parse_args()
     result = benchmark_profile(arguments.maps, arguments.rounds)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+    finish(result, arguments, show)
 
 
 if __name__ == "__main__":

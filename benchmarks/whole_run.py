@@ -18,6 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.output import add_output_options, finish
+
 ROOT = Path(__file__).resolve().parent.parent
 PAPER_STEPS = 2_000_000
 
@@ -94,16 +99,10 @@ def main() -> None:
     parser.add_argument("--config", default="configs/qmix_3s5z.yaml")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--set", action="append", default=[], dest="sets")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--out", type=Path)
+    add_output_options(parser)
     arguments = parser.parse_args()
     result = benchmark_whole_run(arguments.config, arguments.steps, arguments.sets)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+    finish(result, arguments, show)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from mast_edge.native import _core
 from mast_edge.spec import EnvSpec
 from mast_edge.topology import PATTERNS, Topology, layer_blocks, layer_pattern
 from mast_edge.train.algos.base import Algorithm
-from mast_edge.train.learners.native_loss import LOSSES, OPERATORS, Cores, Networks, believed
+from mast_edge.train.learners.native_loss import COLUMNS, LOSSES, OPERATORS, Cores, Networks, believed
 from mast_edge.train.learners.torch import Divergence, Estimate, TorchLearner
 from mast_edge.train.nets import ParameterBank
 from mast_edge.train.replay import Episode
 from mast_edge.train.sparse.base import SparseMethod
 
-MOST_AGENTS = 64
+MOST_AGENTS = COLUMNS
 """Agents of a battle that fit one panel."""
 
 
@@ -191,7 +191,7 @@ class NativeLearner(TorchLearner):
         """As `TorchLearner.greedy_actions`."""
         batch, agent = self._load(episodes), self._agent
         _core.forward_agents(batch, [(agent, False)])
-        columns = np.empty((batch.steps, 64), np.int32)
+        columns = np.empty((batch.steps, COLUMNS), np.int32)
         _core.greedy_actions(batch, agent, columns)
         n, found = self.env.n_agents, [np.empty(0, np.int64)] * len(episodes)
         for first_step, _, first_episode, count in batch.panels:

@@ -17,6 +17,7 @@ from mast_edge.train.algos.qmix import UNAVAILABLE_UTILITY
 
 Floats = NDArray[np.float32]
 COLUMNS = 64
+"""Columns of a panel (native/panels.hpp)."""
 AgentName = Literal["agent", "cagent"]
 
 
@@ -59,11 +60,11 @@ class Networks:
 
     def agents(self, each: int = 1) -> Floats:
         """Room for `each` numbers per row and agent."""
-        n = self.config_agents * each
+        n = self.n_agents * each
         return np.empty((self.batch.row_panels, n, COLUMNS), np.float32)
 
     @property
-    def config_agents(self) -> int:
+    def n_agents(self) -> int:
         """N."""
         return self.batch.n_agents
 
@@ -84,7 +85,7 @@ class Networks:
 
     def mix(self, networks: Cores, q: Floats, *, keep: bool = False) -> Floats:
         """q_tot of one joint action per row; VDN has no mixer. keep: a backward pass follows."""
-        if "mixer" not in networks and "mixer" not in self.online:
+        if "mixer" not in networks:
             return np.ascontiguousarray(q.sum(1).ravel())
         q_tot = self.rows()
         networks["mixer"].forward(self.batch, q, q_tot, keep)
@@ -93,7 +94,7 @@ class Networks:
     def mix_backward(self, q: Floats, d_q_tot: Floats) -> Floats:
         """Gradient of the utilities, and of the mixer's weights into `grad`."""
         if "mixer" not in self.online:
-            return np.repeat(d_q_tot.reshape(-1, 1, COLUMNS), self.config_agents, axis=1)
+            return np.repeat(d_q_tot.reshape(-1, 1, COLUMNS), self.n_agents, axis=1)
         d_q = self.agents()
         self.online["mixer"].backward(self.batch, q, d_q_tot, d_q, self.every, self.grad)
         return d_q
@@ -122,7 +123,7 @@ def operator_values(x: Networks, target: AgentName) -> Floats:
 def joint_softmax(x: Networks) -> Floats:
     """RES's value of every row (algorithms.md 4.3): see `algos.qmix.Qmix.joint_softmax`."""
     batch, config, agent = x.batch, x.config.target, x.online["agent"]
-    avail = np.empty((batch.row_panels, x.config_agents * batch.n_actions, COLUMNS), np.uint8)
+    avail = np.empty((batch.row_panels, x.n_agents * batch.n_actions, COLUMNS), np.uint8)
     batch.avail_to_rows(avail)
     joint: list[Floats] = []
     for networks in (x.online, x.target):
@@ -142,7 +143,7 @@ def _alternatives(x: Networks, networks: Cores, chosen: Floats, q: Floats) -> Fl
         out = np.empty_like(q)
         networks["mixer"].alternatives(x.batch, chosen, q, out)
         return out
-    moved = q.reshape(len(q), x.config_agents, -1, COLUMNS) - chosen[:, :, None]
+    moved = q.reshape(len(q), x.n_agents, -1, COLUMNS) - chosen[:, :, None]
     return np.ascontiguousarray((moved + chosen.sum(1)[:, None, None]).reshape(q.shape))
 
 
@@ -158,8 +159,10 @@ def learning_targets(x: Networks, values: Floats, t_env: int) -> Floats:
     return y
 
 
-def qmix(x: Networks, t_env: int) -> dict[str, float]:
-    """Mean squared TD error, and RES's penalty where the algorithm is RES (algorithms.md 5)."""
+def qmix(x: Networks, t_env: int, penalty: float = 0.0) -> dict[str, float]:
+    """Mean squared TD error, plus `penalty` times the mean squared distance to realised returns
+    (algorithms.md 5).
+    """
     _core.forward_agents(x.batch, [(x.online["agent"], True), (x.target["agent"], False)])
     if x.config.target.operator == "joint_softmax":
         values = joint_softmax(x)
@@ -170,14 +173,19 @@ def qmix(x: Networks, t_env: int) -> dict[str, float]:
     q_tot = x.mix(x.online, q, keep=True)
     error = (q_tot - y) * x.mask
     loss, slope = x.mean(error * error), 2.0 * error
-    if x.config.algorithm == "res":
-        realised, weight = x.rows(), x.config.res.penalty
+    if penalty:
+        realised = x.rows()
         x.batch.realised(x.config.gamma, realised[: x.batch.rows])
         distance = (q_tot - realised) * x.mask
-        loss += weight * x.mean(distance * distance)
-        slope += 2.0 * weight * distance
+        loss += penalty * x.mean(distance * distance)
+        slope += 2.0 * penalty * distance
     x.agent_backward("agent", x.mix_backward(q, slope / np.float32(x.transitions)))
     return {"loss": loss, **_summary(x, q_tot, y)}
+
+
+def res(x: Networks, t_env: int) -> dict[str, float]:
+    """QMIX's loss, kept near the returns that were realised (algorithms.md 4.3, 5)."""
+    return qmix(x, t_env, x.config.res.penalty)
 
 
 def ow_qmix(x: Networks, t_env: int) -> dict[str, float]:
@@ -221,7 +229,7 @@ def believed(x: Networks) -> tuple[float, float]:
     return x.mean(x.mix(x.online, x.taken("agent"))), x.mean(realised)
 
 
-LOSSES: dict[str, Loss] = {"qmix": qmix, "res": qmix, "vdn": qmix, "ow_qmix": ow_qmix}
+LOSSES: dict[str, Loss] = {"qmix": qmix, "res": res, "vdn": qmix, "ow_qmix": ow_qmix}
 """Algorithms that this learner knows."""
 OPERATORS = {"max_double", "max", "softmax", "mellowmax", "soft_mellowmax", "joint_softmax"}
 """Value operators that it knows (algorithms.md 4.1, 4.3)."""
