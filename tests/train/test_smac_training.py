@@ -17,12 +17,12 @@ from tests.envs.fake_games import FakeGames
 from tests.runtime.toy_battle import SPEC, ToyBattle
 
 
-def short(t_max: int, n_envs: int = 2) -> ExperimentConfig:
+def short(t_max: int, n_envs: int = 2, interval: int = 1000) -> ExperimentConfig:
     return resolve(
         {
             "env": {"map": "3m", "backend": "smac", "smac": {"python": sys.executable, "backoff": 0.0}},
             **{"t_max": t_max, "rollout": {"n_envs": n_envs}},
-            "evaluation": {"episodes": 3, "interval": 1000},
+            "evaluation": {"episodes": 3, "interval": interval},
             "replay": {"batch_size": 4, "capacity": 50},
         }
     )
@@ -82,7 +82,7 @@ def test_a_stopped_run_goes_on_from_a_fresh_episode(tmp_path: Path, fake: FakeGa
             stopped.append(progress.t_env)
             signal.raise_signal(signal.SIGINT)
 
-    config = short(t_max=600)
+    config = short(t_max=600, interval=150)  # an evaluation always shows progress, whatever the clock says
     first = train(config, device="cpu", runs_root=tmp_path / "runs", progress=stop)
     assert first.status == "interrupted"
     assert 100 <= first.t_env < 600
