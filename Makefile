@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Matrices here are small: one thread per process, further cores for further runs.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-slow test-sc2 check build clean help
+.PHONY: demo test test-slow test-sc2 edge-proof check build clean help
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -30,6 +30,9 @@ test-slow: build ## the longer tests
 
 test-sc2: build  ## unmodified SMAC over serve-sc2; MAST_EDGE_SMAC_PYTHON names the interpreter that has SMAC
 	$(BIN)/python -m pytest -m sc2
+
+edge-proof: build ## exported C on emulated small processors; AGENTS="FOLDER ..." for other agents than the committed
+	$(BIN)/python benchmarks/edge_proof.py $(AGENTS)
 
 check: build     ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -44,11 +44,16 @@ Call = Callable[[np.ndarray, np.ndarray], int]
 
 
 def write_random_checkpoint(
-    folder: Path, spec: AgentSpec, map_name: str, sparsity: float, seed: int = 0
+    folder: Path,
+    spec: AgentSpec,
+    map_name: str,
+    sparsity: float,
+    seed: int = 0,
+    pattern: str = "element",
 ) -> None:
     """A checkpoint folder of an untrained agent with two recorded steps."""
     rng = np.random.default_rng(seed)
-    masks = random_topology(spec.layer_shapes(), sparsity, rng)
+    masks = random_topology(spec.layer_shapes(), sparsity, rng, dict.fromkeys(LAYERS, pattern))
     weights = {}
     for name, (out, in_) in spec.layer_shapes().items():
         dense = rng.normal(scale=1 / np.sqrt(in_ * (1 - sparsity)), size=(out, in_)).astype(np.float32)

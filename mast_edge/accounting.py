@@ -4,18 +4,17 @@ These are formulas, not measurements: a FLOPs ratio is not a speed-up. Bytes, ex
 measured elsewhere. Source: accounting.md sections 1-4; paper appendix B.4, equations 9-25 and Table 6.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mast_edge import published
 from mast_edge.errors import ConfigError
 from mast_edge.registry import nearest
 from mast_edge.spec import AgentSpec, EnvSpec, central_mixer_shapes, mixer_shapes
 from mast_edge.topology import Shapes, erdos_renyi_densities, layer_blocks, layer_pattern, pattern_nnz
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mast_edge.config_fields import Network
     from mast_edge.widths import Widths
 
@@ -100,18 +99,18 @@ def gru_flops(hidden_dim: int, density: float) -> float:
     return density * 3 * hidden_dim * (2 * (hidden_dim + hidden_dim) - 1)
 
 
+def layer_flops(name: str, shape: tuple[int, int], density: float) -> float:
+    """One sample through a layer; each GRU matrix has half of what Rule R gives to the pair."""
+    return gru_flops(shape[1], density) / 2 if name in GRU_LAYERS else linear_flops(shape, density)
+
+
 def network_flops(shapes: Shapes, sparsity: float) -> float:
     """One forward pass of a network under Erdos-Renyi densities; no bias or activation terms.
 
     Source: accounting.md 3.2; paper equations 11 and 12.
     """
     density = erdos_renyi_densities(shapes, sparsity)
-    total = sum(
-        linear_flops(shape, density[name]) for name, shape in shapes.items() if name not in GRU_LAYERS
-    )
-    if "gru_hh" in shapes:
-        total += gru_flops(shapes["gru_hh"][1], density["gru_hh"])
-    return total
+    return sum(layer_flops(name, shape, density[name]) for name, shape in shapes.items())
 
 
 def mixing_flops(n_agents: int, embed_dim: int) -> float:
@@ -125,6 +124,10 @@ def mixing_flops(n_agents: int, embed_dim: int) -> float:
 def forward_flops(model: Model, sparsity: float) -> dict[str, float]:
     """Network -> FLOPs of one forward pass; agents for ONE agent, mixers for one state."""
     flops = {name: network_flops(shapes, sparsity) for name, shapes in model.networks().items()}
+    return _with_mixing(model, flops)
+
+
+def _with_mixing(model: Model, flops: dict[str, float]) -> dict[str, float]:
     if "mixer" in flops:
         flops["mixer"] += mixing_flops(model.agent.n_agents, model.embed_dim)
     return flops
@@ -137,7 +140,10 @@ def total_size(model: Model, sparsity: float) -> float:
         QMIX, RES: 2 agent + 2 mixer.   OW-QMIX: agent + mixer + 2 cagent + 2 cmixer.
         VDN, which the paper has not: QMIX's without the mixer.
     """
-    part = {name: size(shapes, sparsity) for name, shapes in model.networks().items()}
+    return _total_of(model, {name: size(shapes, sparsity) for name, shapes in model.networks().items()})
+
+
+def _total_of(model: Model, part: Mapping[str, float]) -> float:
     if model.algorithm == "ow_qmix":
         return part["agent"] + part["mixer"] + 2 * part["cagent"] + 2 * part["cmixer"]
     return 2 * part["agent"] + 2 * part.get("mixer", 0.0)
@@ -150,7 +156,10 @@ def train_flops(model: Model, sparsity: float) -> float:
     Deviation: an agent's term counts N times, once per agent, as Table 1 requires. VDN, which the paper has
         not: QMIX's without the mixer.
     """
-    f = forward_flops(model, sparsity)
+    return _train_of(model, forward_flops(model, sparsity))
+
+
+def _train_of(model: Model, f: Mapping[str, float]) -> float:
     n, a = model.agent.n_agents, model.agent.n_actions
     if model.algorithm == "ow_qmix":
         return 3 * n * f["agent"] + 3 * f["mixer"] + 4 * n * f["cagent"] + 4 * f["cmixer"]
@@ -176,7 +185,8 @@ def realised_layers(
 
     Returns:
         Rows of the `layers` list of `account --json`. `pattern` is what the layer gets: `dense` where it
-        keeps everything, `element` where it has fewer rows than a block.
+        keeps everything, `element` where it has fewer rows than a block. `target_density` is Erdos-Renyi's,
+        `flops` of a forward pass are Rule R's at the density that is kept, `dense_flops` at 1.
     """
     rows = []
     for network, shapes in model.networks().items():
@@ -184,17 +194,37 @@ def realised_layers(
         for name, shape in shapes.items():
             chosen = layer_pattern(pattern, network, name)
             nnz = pattern_nnz(name, shape, target[name], chosen)
+            density = nnz / (shape[0] * shape[1])
             rows.append(
                 {
                     "network": network,
                     "name": name,
                     "shape": list(shape),
                     "pattern": _realised_pattern(name, shape, target[name], chosen),
-                    "density": nnz / (shape[0] * shape[1]),
+                    "density": density,
                     "nnz": nnz,
+                    "target_density": target[name],
+                    "flops": layer_flops(name, shape, density),
+                    "dense_flops": layer_flops(name, shape, 1.0),
                 }
             )
     return rows
+
+
+def realised(model: Model, layers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """As `absolutes`, of the layers that training really keeps (`realised_layers`)."""
+    part: dict[str, float] = {name: biases(shapes) for name, shapes in model.networks().items()}
+    flops = dict.fromkeys(part, 0.0)
+    for layer in layers:
+        part[layer["network"]] += layer["nnz"]
+        flops[layer["network"]] += layer["flops"]
+    return {
+        "agent_params": part["agent"],
+        "mixer_params": part.get("mixer", 0),
+        "total_size": _total_of(model, part),
+        "train_flops": _train_of(model, _with_mixing(model, dict(flops))),
+        "test_flops": flops["agent"],
+    }
 
 
 def _realised_pattern(layer: str, shape: tuple[int, int], density: float, chosen: str) -> str:
@@ -215,6 +245,7 @@ class Setting:
         model: the networks at full width, which the ratios are over.
         narrow: the dense networks that are trained in place of sparse ones (method tiny), or None.
         pattern: `topology.pattern` of the config.
+        variant: which of the config's variants, or None.
     """
 
     config: str
@@ -224,6 +255,7 @@ class Setting:
     model: Model
     narrow: Model | None = None
     pattern: str | Mapping[str, str] = "element"
+    variant: str | None = None
 
 
 def absolutes(model: Model, sparsity: float) -> dict[str, float]:
@@ -246,68 +278,48 @@ def absolutes(model: Model, sparsity: float) -> dict[str, float]:
 def account(*settings: Setting) -> dict[str, Any]:
     """Sizes and FLOPs of settings, with no training: the object of `mast-edge account --json` (cli.md).
 
-    The three ratios and the absolutes are Rule R's formulas; `layers` is what training really keeps. For
-    method tiny both are those of the narrow networks.
+    The three ratios and the absolutes are Rule R's formulas; `layers` and `realised` are what training really
+    keeps. For method tiny all are those of the narrow networks. `published` holds what the paper prints for
+    this very setting, with the paper's widths and the map's own sizes; else it is None.
     """
-    return {"schema": SCHEMA, "rows": [_row(setting) for setting in settings]}
+    rows = [_row(setting) for setting in settings]
+    return {"schema": SCHEMA, "rows": rows, "published": published.summary(rows)}
 
 
 def _row(setting: Setting) -> dict[str, Any]:
     trained, sparsity = (setting.narrow, 0.0) if setting.narrow else (setting.model, setting.sparsity)
     dense, sparse = absolutes(setting.model, 0.0), absolutes(trained, sparsity)
+    layers = realised_layers(trained, sparsity, setting.pattern)
+    ratios = _ratios(sparse, dense)
+    cell = _published_cell(setting)
+    beside, note = (None, None) if cell is None else published.compare(cell, ratios)
+    kept = realised(trained, layers)
     return {
         "config": setting.config,
+        "variant": setting.variant,
         "algorithm": setting.model.algorithm,
         "map": setting.map_name,
         "method": setting.method,
         "sparsity": setting.sparsity,
-        "total_size_ratio": sparse["total_size"] / dense["total_size"],
-        "train_flops_ratio": sparse["train_flops"] / dense["train_flops"],
-        "test_flops_ratio": sparse["test_flops"] / dense["test_flops"],
+        **ratios,
+        "rule": "Rule R",
         "dense": dense,
         "sparse": sparse,
-        "layers": realised_layers(trained, sparsity, setting.pattern),
+        "realised": {**kept, **_ratios(kept, dense)},
+        "published": beside,
+        "note": note,
+        "layers": layers,
     }
 
 
-def account_tables(result: Mapping[str, Any]) -> list["Table"]:
-    """The result of `account` for people: per config the totals, then the layers training keeps."""
-    from rich.table import Table
-
-    tables = []
-    for row in result["rows"]:
-        zeros = f"{row['sparsity']:.0%} zeros"
-        narrowed = "as many parameters as with " if row["method"] == "tiny" else ""
-        what = f"{row['algorithm']} {row['method']} on {row['map']}, {narrowed}{zeros}"
-        totals = Table(
-            title=f"{row['config']}: {what}", title_justify="left", caption=CAPTION, caption_justify="left"
-        )
-        totals.add_column("")
-        for head in ("dense", "sparse", "ratio"):
-            totals.add_column(head, justify="right")
-        for label, key in TOTALS:
-            dense, sparse = row["dense"][key], row["sparse"][key]
-            ratio = f"{sparse / dense:.4f}" if dense else "-"  # VDN has no mixer
-            totals.add_row(label, f"{dense:,.0f}", f"{sparse:,.0f}", ratio)
-        layers = Table(title="Layers that training keeps", title_justify="left")
-        for head in ("network", "layer", "pattern"):
-            layers.add_column(head)
-        for head in ("out x in", "kept", "density"):
-            layers.add_column(head, justify="right")
-        for at in row["layers"]:
-            out, in_ = at["shape"]
-            kept = (f"{out} x {in_}", f"{at['nnz']:,}", f"{at['density']:.4f}")
-            layers.add_row(at["network"], at["name"], at["pattern"], *kept)
-        tables += [totals, layers]
-    return tables
+def _ratios(sparse: Mapping[str, float], dense: Mapping[str, float]) -> dict[str, float]:
+    return {f"{key}_ratio": sparse[key] / dense[key] for key in ("total_size", "train_flops", "test_flops")}
 
 
-CAPTION = "Rule R: formulas of the paper; a FLOPs ratio is not a speed-up"
-TOTALS = (
-    ("agent, parameters", "agent_params"),
-    ("mixer, parameters", "mixer_params"),
-    ("all networks with targets", "total_size"),
-    ("FLOPs of an update, per sample", "train_flops"),
-    ("FLOPs of one decision", "test_flops"),
-)
-"""Rows of the table: label and key of `absolutes`."""
+def _published_cell(setting: Setting) -> published.Cell | None:
+    """The cell of Table 1 that this setting is, or None where anything that counts differs."""
+    model = setting.model
+    cell = published.cell_of(model.algorithm, setting.map_name, setting.method, setting.sparsity)
+    if cell is None or model != Model(model.algorithm, *published.GAMES[cell.map_name]):
+        return None
+    return cell

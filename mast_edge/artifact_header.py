@@ -19,7 +19,7 @@ from mast_edge.errors import ArtifactMalformed, ArtifactTooLarge
 MAX_HEADER_BYTES = 2**20
 MAX_JSON_DEPTH = 32
 _MAX_TENSORS = 64
-_ITEM_BYTES = {"F32": 4, "U8": 1, "U16": 2, "U32": 4}
+_ITEM_BYTES = {"F32": 4, "I8": 1, "U8": 1, "U16": 2, "U32": 4}
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 

@@ -12,23 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mast_edge.artifact import (
     FORMAT,
     FORMAT_VERSION,
     MAX_FILE_BYTES,
     NO_DIGEST,
     Artifact,
-    CsrLayer,
-    DenseLayer,
-    Layer,
-    index_dtype,
-    pointer_dtype,
     sparsity_json,
 )
 from mast_edge.artifact_header import Header, Tensor, read_header
+from mast_edge.artifact_tables import array_of, check_finite, expect_table, layer_of, table_class, table_names
 from mast_edge.contract import AgentContract
 from mast_edge.dense_agent import assemble
 from mast_edge.errors import (
@@ -36,21 +29,15 @@ from mast_edge.errors import (
     ArtifactInconsistent,
     ArtifactMalformed,
     ArtifactTooLarge,
-    ArtifactValue,
     ArtifactVersion,
     MissingInput,
 )
 from mast_edge.golden import STEPS, check_golden
+from mast_edge.layers import PRECISIONS, Layer
 from mast_edge.spec import LAYERS, AgentSpec
+from mast_edge.topology import PATTERNS
 
-READABLE_VERSIONS = (FORMAT_VERSION,)
-_SECTIONS = {"csr": ("values", "indices", "indptr", "bias"), "dense": ("dense", "bias")}
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "U8": np.dtype("u1"),
-    "U16": np.dtype("<u2"),
-    "U32": np.dtype("<u4"),
-}
+READABLE_VERSIONS = (FORMAT_VERSION - 1, FORMAT_VERSION)
 _METADATA = {
     "format",
     "format_version",
@@ -101,18 +88,17 @@ def parse_artifact(who: str, data: bytes) -> Artifact:
     _check_file_digest(who, data, header)
     _check_section_digests(who, data, header)
     _check_version(who, metadata)
-    if set(metadata) != _METADATA:
-        raise ArtifactMalformed(
-            f"{who}: metadata must hold {', '.join(sorted(_METADATA))}; "
-            f"got {', '.join(sorted(metadata)):.200}. Export again."
-        )
-    kinds = _kinds(who, metadata["sparsity"])
-    _check_names(who, header.tensors, kinds)
+    precision = _precision(who, metadata)
+    patterns = _patterns(who, metadata["sparsity"], metadata["format_version"])
+    _check_names(who, header.tensors, patterns, precision)
     contract = AgentContract.from_json(who, metadata["contract"], metadata["env"])
-    _check_shapes(who, header.tensors, kinds, contract.spec)
-    layers = {name: _layer(who, data, header.tensors, name, kinds[name], contract.spec) for name in LAYERS}
-    golden_q = _array(data, header.tensors["golden.q"])
-    _check_finite(who, "golden.q", golden_q)
+    layers = {
+        name: layer_of(who, data, header.tensors, name, patterns[name], precision, contract.spec)
+        for name in LAYERS
+    }
+    expect_table(who, header.tensors, "golden.q", (STEPS, contract.spec.n_actions), "F32")
+    golden_q = array_of(data, header.tensors["golden.q"])
+    check_finite(who, "golden.q", golden_q)
     _check_claims(who, metadata, header.tensors, layers)
     actions = _golden_actions(who, metadata["golden"], contract.spec)
     artifact = Artifact(
@@ -152,12 +138,15 @@ def _check_section_digests(who: str, data: bytes, header: Header) -> None:
     if not isinstance(sections, dict) or set(sections) != set(header.tensors):
         raise ArtifactMalformed(f"{who}: sections must list every tensor; got other names. Export again.")
     view = memoryview(data)
+    version = header.metadata.get("format_version")
+    first_version = type(version) is int and version == 1
     for name, tensor in header.tensors.items():
-        found = hashlib.sha256(view[tensor.begin : tensor.end]).hexdigest()
-        if sections[name] != [tensor.dtype, list(tensor.shape), found]:
+        digest = hashlib.sha256(view[tensor.begin : tensor.end]).hexdigest()
+        found = [tensor.dtype, list(tensor.shape), digest] if first_version else digest
+        if sections[name] != found:
             raise ArtifactCorrupt(
-                f"{who}: {name:.80} must be {sections[name]!s:.160}; got {tensor.dtype} {list(tensor.shape)} "
-                f"{found}. It was damaged or altered: copy it again or export again."
+                f"{who}: {name:.80} must be {sections[name]!s:.160}; got {found}. "
+                "It was damaged or altered: copy it again or export again."
             )
 
 
@@ -173,115 +162,68 @@ def _check_version(who: str, metadata: Mapping[str, Any]) -> None:
         )
 
 
-def _kinds(who: str, sparsity: Any) -> dict[str, str]:
+def _precision(who: str, metadata: Mapping[str, Any]) -> str:
+    wanted = _METADATA if metadata["format_version"] == 1 else _METADATA | {"precision"}
+    if set(metadata) != wanted:
+        raise ArtifactMalformed(
+            f"{who}: metadata must hold {', '.join(sorted(wanted))}; "
+            f"got {', '.join(sorted(metadata)):.200}. Export again."
+        )
+    precision = metadata.get("precision", "f32")
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise ArtifactMalformed(
+            f"{who}: precision must be one of {', '.join(PRECISIONS)}; got {precision!s:.40}. Export again."
+        )
+    return precision
+
+
+def _patterns(who: str, sparsity: Any, format_version: int) -> dict[str, str]:
+    """Layer -> pattern of its tables, `dense` for a dense one."""
     rows = sparsity.get("layers") if isinstance(sparsity, dict) else None
     if not isinstance(rows, dict) or set(rows) != set(LAYERS):
         raise ArtifactMalformed(
             f"{who}: sparsity must list the layers {', '.join(LAYERS)}; got others. Export again."
         )
-    kinds: dict[str, str] = {}
+    known = {"csr": ("element",), "dense": ("dense",), "block": tuple(set(PATTERNS) - {"element"})}
+    if format_version == 1:
+        known = {"csr": ("element",), "dense": ("element",)}
+    patterns: dict[str, str] = {}
     for name, row in rows.items():
-        kind = row.get("kind") if isinstance(row, dict) else None
-        if not isinstance(kind, str) or kind not in _SECTIONS:
+        kind, pattern = (row.get("kind"), row.get("pattern")) if isinstance(row, dict) else (None, None)
+        if not isinstance(kind, str) or kind not in known:
             raise ArtifactMalformed(
-                f"{who}: {name} kind must be one of {', '.join(_SECTIONS)}; got {kind!s:.40}. Export again."
+                f"{who}: {name} kind must be one of {', '.join(known)}; got {kind!s:.40}. Export again."
             )
-        kinds[name] = kind
-    return kinds
+        if not isinstance(pattern, str) or pattern not in known[kind]:
+            raise ArtifactMalformed(
+                f"{who}: {name} pattern must be {' or '.join(known[kind])}; got {pattern!s:.40}."
+                " Export again."
+            )
+        patterns[name] = "dense" if kind == "dense" else pattern
+    return patterns
 
 
-def _check_names(who: str, tensors: Mapping[str, Tensor], kinds: Mapping[str, str]) -> None:
-    expected = {"golden.q"} | {f"{name}.{part}" for name, kind in kinds.items() for part in _SECTIONS[kind]}
+def _check_names(
+    who: str, tensors: Mapping[str, Tensor], patterns: Mapping[str, str], precision: str
+) -> None:
+    expected = {"golden.q"} | {
+        f"{name}.{part}" for name, pattern in patterns.items() for part in table_names(pattern, precision)
+    }
     if set(tensors) != expected:
         odd = ", ".join(sorted(set(tensors) ^ expected))
         raise ArtifactMalformed(
             f"{who}: tensors must be those of its layers; got a difference in {odd:.200}. Export again."
         )
     for name, tensor in tensors.items():
-        integers = name.endswith((".indices", ".indptr"))
-        if (tensor.dtype == "F32") == integers:
-            wanted = "unsigned integers" if integers else "F32"
+        wanted = table_class(name, precision)
+        if tensor.dtype != wanted and (wanted != "unsigned integers" or tensor.dtype in ("F32", "I8")):
             raise ArtifactMalformed(f"{who}: {name} must be {wanted}; got {tensor.dtype}. Export again.")
-
-
-def _check_shapes(who: str, tensors: Mapping[str, Tensor], kinds: Mapping[str, str], spec: AgentSpec) -> None:
-    expected: dict[str, tuple[tuple[int, ...], str]] = {"golden.q": ((STEPS, spec.n_actions), "F32")}
-    for name, (rows, cols) in spec.layer_shapes().items():
-        expected[f"{name}.bias"] = ((rows,), "F32")
-        if kinds[name] == "dense":
-            expected[f"{name}.dense"] = ((rows, cols), "F32")
-            continue
-        shape = tensors[f"{name}.values"].shape
-        nnz = shape[0] if len(shape) == 1 else -1
-        if not 0 <= nnz <= rows * cols:
-            raise ArtifactInconsistent(
-                f"{who}: {name}.values must be one row of at most {rows} x {cols} weights; "
-                f"got {shape}. Export again."
-            )
-        expected[f"{name}.values"] = ((nnz,), "F32")
-        expected[f"{name}.indices"] = ((nnz,), _code(index_dtype(cols - 1)))
-        expected[f"{name}.indptr"] = ((rows + 1,), _code(pointer_dtype(nnz)))
-    for name, (shape, dtype) in expected.items():
-        if tensors[name].shape != shape or tensors[name].dtype != dtype:
-            raise ArtifactInconsistent(
-                f"{who}: {name} must be {dtype} {shape}; "
-                f"got {tensors[name].dtype} {tensors[name].shape}. Export again."
-            )
-
-
-def _layer(
-    who: str, data: bytes, tensors: Mapping[str, Tensor], name: str, kind: str, spec: AgentSpec
-) -> Layer:
-    cols = spec.layer_shapes()[name][1]
-    part = {section: _array(data, tensors[f"{name}.{section}"]) for section in _SECTIONS[kind]}
-    if kind == "csr":
-        _check_pointers(who, name, part["indptr"], tensors[f"{name}.values"].shape[0])
-        _check_indices(who, name, part["indices"], part["indptr"], cols)
-    for section, table in part.items():
-        if table.dtype == np.float32:
-            _check_finite(who, f"{name}.{section}", table)
-    if kind == "dense":
-        return DenseLayer(part["dense"], part["bias"])
-    return CsrLayer(cols, part["values"], part["indices"], part["indptr"], part["bias"])
-
-
-def _check_pointers(who: str, name: str, indptr: NDArray[Any], nnz: int) -> None:
-    if indptr[0] != 0 or indptr[-1] != nnz or (indptr[1:] < indptr[:-1]).any():
-        raise ArtifactInconsistent(
-            f"{who}: {name}.indptr must rise from 0 to {nnz}; got {indptr[0]} to {indptr[-1]}"
-            f"{', falling between' if (indptr[1:] < indptr[:-1]).any() else ''}. Export again."
-        )
-
-
-def _check_indices(who: str, name: str, indices: NDArray[Any], indptr: NDArray[Any], cols: int) -> None:
-    if len(indices) and indices.max() >= cols:
-        raise ArtifactInconsistent(
-            f"{who}: {name}.indices must be below {cols}; got {indices.max()}. Export again."
-        )
-    rising = indices[1:] > indices[:-1]
-    begins = indptr[1:-1].astype(np.int64)
-    begins = begins[(begins > 0) & (begins < len(indices))]
-    rising[begins - 1] = True
-    if not rising.all():
-        at = int(np.flatnonzero(~rising)[0]) + 1
-        raise ArtifactInconsistent(
-            f"{who}: {name}.indices must rise inside a row; got {indices[at - 1]} then {indices[at]} "
-            f"at entry {at}. Export again."
-        )
-
-
-def _check_finite(who: str, section: str, table: NDArray[Any]) -> None:
-    finite = np.isfinite(table)
-    if not finite.all():
-        raise ArtifactValue(
-            f"{who}: {section} must be finite; got {int((~finite).sum())} values that are not. Export again."
-        )
 
 
 def _check_claims(
     who: str, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], layers: Mapping[str, Layer]
 ) -> None:
-    if metadata["sparsity"] != sparsity_json(layers):
+    if metadata["sparsity"] != sparsity_json(layers, metadata["format_version"]):
         raise ArtifactInconsistent(
             f"{who}: sparsity must be what its tables hold, {sparsity_json(layers)['total']} in all; "
             f"got {metadata['sparsity']!s:.120}. Export again."
@@ -306,15 +248,3 @@ def _golden_actions(who: str, golden: Any, spec: AgentSpec) -> list[int]:
             "Export again."
         )
     return actions
-
-
-def _array(data: bytes, tensor: Tensor) -> NDArray[Any]:
-    dtype = _DTYPES[tensor.dtype]
-    count = (tensor.end - tensor.begin) // dtype.itemsize
-    table = np.frombuffer(data, dtype, count, tensor.begin).reshape(tensor.shape)
-    native: NDArray[Any] = table.astype(dtype.newbyteorder("="), copy=True)
-    return native
-
-
-def _code(dtype: np.dtype[Any]) -> str:
-    return {1: "U8", 2: "U16", 4: "U32"}[dtype.itemsize]

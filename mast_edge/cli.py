@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mast_edge import __version__
+from mast_edge.cli_export import export, export_what_is_missing
 from mast_edge.cli_inspect import benchmark, config, doctor, runs
 from mast_edge.cli_sc2 import serve_sc2
-from mast_edge.cli_shared import RUN_OPTION, chosen_run, common, config_options, finish, remark, show
+from mast_edge.cli_shared import RUN_OPTION, common, config_options, finish, remark, show
 from mast_edge.cli_sweep import sweep
 from mast_edge.exits import INTERRUPTED, run, stage
-from mast_edge.registry import EXPORT_FORMATS, RUNTIME_BACKENDS
+from mast_edge.registry import RUNTIME_BACKENDS
 
 if TYPE_CHECKING:
     from mast_edge.config import ExperimentConfig
@@ -110,59 +111,6 @@ def train(
 
 @cli.command()
 @RUN_OPTION
-@click.option(
-    "--format", "formats", type=click.Choice([*EXPORT_FORMATS, "all"]), multiple=True, required=True
-)
-@click.option("--precision", type=click.Choice(["f32"]), default="f32", show_default=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder to write to; default: exports/ of the run."
-)
-@common
-def export(
-    run_name: str | None,
-    formats: tuple[str, ...],
-    precision: str,
-    out: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Convert agents to files, each verified.
-
-    Every file is read back and held against the checkpoint before it counts as exported.
-
-    \b
-    mast-edge export --format csr
-    mast-edge export --format onnx --out build/agents
-    mast-edge export --format all --json
-    """
-    found = chosen_run(run_name, quiet)
-    names = tuple(EXPORT_FORMATS) if "all" in formats else formats
-    report = stage("mast_edge.export", "export_run")(found.checkpoint, names, out).to_json()
-
-    def tables() -> list[Any]:
-        from mast_edge.console import pairs_table, rows_table
-
-        files = [
-            [f["format"], f["path"], f["bytes"], f["max_abs_q_error"], f"{100 * f['argmax_agreement']:.2f} %"]
-            for f in report["files"]
-        ]
-        columns = ("name", "shape", "pattern", "nnz", "density")
-        layers = [[layer[name] for name in columns] for layer in report["layers"]]
-        return [
-            rows_table(
-                ["format", "file", "bytes", "max |dQ|", "same actions"], files, "Exported and verified"
-            ),
-            pairs_table("Bytes of the CSR artifact", report["size"]),
-            pairs_table("FLOPs of one decision", report["flops"]),
-            rows_table(columns, layers, "Layers"),
-        ]
-
-    show(as_json, report, tables)
-    remark(quiet, f"next: mast-edge evaluate --run {found.path} --runtime {names[0]}")
-
-
-@cli.command()
-@RUN_OPTION
 @click.option("--artifact", type=click.Path(path_type=Path), help="An exported file instead of a run.")
 @click.option("--runtime", type=click.Choice(list(RUNTIME_BACKENDS)), default="csr", show_default=True)
 @click.option(
@@ -205,6 +153,8 @@ def evaluate(
         raise click.UsageError("--run and --artifact exclude each other.")
     from mast_edge.console import EpisodeDisplay
 
+    if artifact is None:
+        export_what_is_missing(run_name, runtime, quiet)
     judge = stage("mast_edge.runtime.evaluate", "evaluate")
     with EpisodeDisplay(quiet) as display:
         verdict = judge(
@@ -350,7 +300,7 @@ def play(
             remark(quiet, f"{kind}: {result[kind]}")
 
 
-for group in (sweep, runs, config, doctor, benchmark, serve_sc2):
+for group in (export, sweep, runs, config, doctor, benchmark, serve_sc2):
     cli.add_command(group)
 
 

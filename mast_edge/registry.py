@@ -30,11 +30,13 @@ SPARSE_METHODS = {
 EXPORT_FORMATS = {
     "csr": "mast_edge.export.to_csr:export_csr",
     "onnx": "mast_edge.export.to_onnx:export_onnx",
+    "c": "mast_edge.export.to_c:export_c",
 }
 RUNTIME_BACKENDS = {
     "numpy": "mast_edge.runtime.backends.numpy_:NumpyBackend",
     "csr": "mast_edge.runtime.backends.csr:CsrBackend",
     "onnx": "mast_edge.runtime.backends.onnx_:OnnxBackend",
+    "c": "mast_edge.runtime.backends.c_:CBackend",
     "torch": "mast_edge.runtime.backends.torch_:TorchBackend",
 }
 ENVIRONMENTS = {"skirmish": "mast_edge.envs.skirmish:Skirmish", "smac": "mast_edge.envs.smac:Smac"}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mast_edge.checkpoint_files import Recorded, write_agent_files, write_index
 from mast_edge.dense_agent import DenseAgent, masked_argmax
-from mast_edge.spec import AgentSpec, EnvSpec
+from mast_edge.spec import LAYERS, AgentSpec, EnvSpec
 from mast_edge.topology import Topology, random_topology
 
 TINY = AgentSpec(obs_dim=7, n_actions=5, n_agents=3, hidden_dim=8)
@@ -21,11 +21,11 @@ def env_of(spec: AgentSpec) -> EnvSpec:
 
 
 def random_agent(
-    spec: AgentSpec, sparsity: float, seed: int = 0
+    spec: AgentSpec, sparsity: float, seed: int = 0, pattern: str = "element"
 ) -> tuple[dict[str, NDArray[np.float32]], Topology]:
     """Weights of the size torch starts with, masked; every layer dense when sparsity is 0."""
     rng = np.random.default_rng(seed)
-    masks = random_topology(spec.layer_shapes(), sparsity, rng)
+    masks = random_topology(spec.layer_shapes(), sparsity, rng, dict.fromkeys(LAYERS, pattern))
     weights: dict[str, NDArray[np.float32]] = {}
     for layer, (out, in_) in spec.layer_shapes().items():
         dense = rng.normal(scale=1.5 / np.sqrt(in_ * (1 - sparsity)), size=(out, in_)).astype(np.float32)
@@ -57,10 +57,12 @@ def greedy_rows(
     return Recorded(obs, avail, actions, first)
 
 
-def write_checkpoint(folder: Path, spec: AgentSpec = TINY, sparsity: float = 0.8, seed: int = 0) -> Path:
+def write_checkpoint(
+    folder: Path, spec: AgentSpec = TINY, sparsity: float = 0.8, seed: int = 0, pattern: str = "element"
+) -> Path:
     """A complete checkpoint folder of a random agent."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights, masks = random_agent(spec, sparsity, seed)
+    weights, masks = random_agent(spec, sparsity, seed, pattern)
     files = write_agent_files(folder, spec, env_of(spec), weights, masks, greedy_rows(spec, weights))
     facts = {"t_env": 1000, "updates": 10, "episodes": 20, "algorithm": "qmix", "map": "3m", "seed": seed}
     facts |= {"method": "mast" if sparsity else "dense", "sparsity": sparsity}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mast_edge.artifact import CsrLayer, build_artifact, describe, seal
+from mast_edge.artifact import build_artifact, digest_of, seal
 from mast_edge.artifact_header import read_header
 from mast_edge.artifact_read import parse_artifact, read_artifact
 from mast_edge.contract import AgentContract
@@ -24,21 +24,23 @@ from mast_edge.errors import (
     ArtifactVersion,
     MissingInput,
 )
+from mast_edge.layers import SparseLayer
 from mast_edge.spec import AgentSpec
 from tests.agents import TINY, env_of, random_agent
 
 SMALL = AgentSpec(obs_dim=2, n_actions=2, n_agents=1, hidden_dim=4)
 
 
-def built(spec=TINY, sparsity=0.8):
-    weights, masks = random_agent(spec, sparsity)
-    return build_artifact(AgentContract.of(spec, env_of(spec)), weights, masks, {"mast_edge": "0.1.0"})
+def built(spec=TINY, sparsity=0.8, pattern="element", precision="f32"):
+    weights, masks = random_agent(spec, sparsity, pattern=pattern)
+    contract = AgentContract.of(spec, env_of(spec))
+    return build_artifact(contract, weights, masks, {"mast_edge": "0.1.0"}, precision)
 
 
 def opened(data):
     """Tensors and metadata of a good artifact, to be altered."""
     header = read_header("x", data)
-    dtypes = {"F32": np.float32, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
+    dtypes = {"F32": np.float32, "I8": np.int8, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
     tensors = {
         name: np.frombuffer(data[t.begin : t.end], dtypes[t.dtype]).reshape(t.shape).copy()
         for name, t in header.tensors.items()
@@ -48,7 +50,7 @@ def opened(data):
 
 def resealed(tensors, metadata):
     """Seals altered content with all digests made right again."""
-    metadata = {**metadata, "sections": {name: describe(table) for name, table in tensors.items()}}
+    metadata = {**metadata, "sections": {name: digest_of(table) for name, table in tensors.items()}}
     metadata.pop("file_sha256", None)
     return seal(tensors, metadata)
 
@@ -196,7 +198,11 @@ def added(tensors, metadata):
 @pytest.mark.parametrize(
     ("alter", "error", "message"),
     [
-        (described("format_version", value=2), ArtifactVersion, "written by mast-edge 0.1.0"),
+        (described("format_version", value=3), ArtifactVersion, "written by mast-edge 0.1.0"),
+        (described("format_version", value=1), ArtifactCorrupt, "fc1"),
+        (described("precision", value="f16"), ArtifactMalformed, "precision must be one of f32, int8"),
+        (described("precision", value="int8"), ArtifactMalformed, "scale"),
+        (described("sparsity", "layers", "fc1", "pattern", value="8x1"), ArtifactMalformed, "pattern"),
         (described("format_version", value=True), ArtifactVersion, "mast-edge/agent"),
         (described("format", value="other"), ArtifactVersion, "other"),
         (described("extra", value=1), ArtifactMalformed, "metadata must hold"),
@@ -256,6 +262,47 @@ def test_hostile_content_with_right_digests(alter, error, message):
     assert type(caught.value) is error
 
 
+BLOCKS = AgentSpec(obs_dim=7, n_actions=11, n_agents=3, hidden_dim=20)
+"""Short groups at the end of every gate and of fc2."""
+
+
+def reshaped(*shape):
+    return lambda table: table.reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("alter", "error", "message"),
+    [
+        (
+            changed("fc1.blocks", lambda t: put(t, -1, 1)),
+            ArtifactValue,
+            "fc1.blocks must be 0 in rows beyond",
+        ),
+        (changed("fc1.blocks", reshaped(-1)), ArtifactInconsistent, "fc1.blocks"),
+        (changed("fc1.blocks", reshaped(-1, 4)), ArtifactInconsistent, "fc1.blocks"),
+        (changed("fc1.bcols", lambda t: put(t, 0, 250)), ArtifactInconsistent, "below 21"),
+        (changed("fc1.bcols", lambda t: np.zeros_like(t)), ArtifactInconsistent, "rise inside"),
+        (changed("fc1.bptr", lambda t: t[:-1]), ArtifactInconsistent, "fc1.bptr"),
+        (changed("fc1.bptr", lambda t: put(t, 1, 60000)), ArtifactInconsistent, "falling"),
+        (changed("fc1.blocks", lambda t: t.astype(np.float32)), ArtifactMalformed, "fc1.blocks must be I8"),
+        (changed("fc1.scale", lambda t: put(t, 3, 0)), ArtifactValue, "fc1.scale must be above 0"),
+        (changed("fc1.scale", lambda t: put(t, 3, -1)), ArtifactValue, "fc1.scale must be above 0"),
+        (changed("fc1.scale", lambda t: put(t, 3, np.nan)), ArtifactValue, "fc1.scale must be finite"),
+        (changed("fc1.scale", lambda t: 2 * t), ArtifactSelfTest, "golden step"),
+        (described("sparsity", "layers", "fc1", "pattern", value="16x1"), ArtifactMalformed, "4x1"),
+        (described("sparsity", "layers", "fc1", "pattern", value="4x1"), ArtifactInconsistent, "fc1.blocks"),
+        (described("contract", "hidden_dim", value=7), ArtifactInconsistent, "fc1"),
+        (dropped("fc1.scale"), ArtifactMalformed, "fc1.scale"),
+    ],
+)
+def test_hostile_blocks_and_scales_with_right_digests(alter, error, message):
+    tensors, metadata = opened(built(BLOCKS, 0.7, "8x1", "int8"))
+    alter(tensors, metadata)
+    with pytest.raises(error, match=message) as caught:
+        parse_artifact("x", resealed(tensors, metadata))
+    assert type(caught.value) is error
+
+
 def test_two_digest_slots_are_refused():
     tensors, metadata = opened(built())
     metadata["provenance"] = {"file_sha256": "0" * 64}
@@ -285,7 +332,8 @@ json_values = st.recursive(
 @given(data=st.data())
 def test_no_artifact_crashes_the_reader(data):
     """Structure-aware: alter tables and metadata, make the digests right, read. Refused or consistent."""
-    tensors, metadata = opened(built(SMALL, 0.5))
+    forms = [(SMALL, 0.5, "element", "f32"), (BLOCKS, 0.7, "8x1", "f32"), (BLOCKS, 0.7, "4x1", "int8")]
+    tensors, metadata = opened(built(*data.draw(st.sampled_from(forms))))
     for _ in range(data.draw(st.integers(1, 3))):
         name = data.draw(st.sampled_from(sorted(tensors)))
         table = tensors[name]
@@ -295,7 +343,7 @@ def test_no_artifact_crashes_the_reader(data):
             values = (
                 st.floats(width=32)
                 if table.dtype == np.float32
-                else st.integers(0, np.iinfo(table.dtype).max)
+                else st.integers(np.iinfo(table.dtype).min, np.iinfo(table.dtype).max)
             )
             tensors[name] = put(table, at, data.draw(values))
         elif what == "cut":
@@ -303,7 +351,7 @@ def test_no_artifact_crashes_the_reader(data):
         elif what == "dtype":
             with np.errstate(invalid="ignore"):
                 tensors[name] = table.astype(
-                    data.draw(st.sampled_from([np.uint8, np.uint16, np.uint32, np.float32]))
+                    data.draw(st.sampled_from([np.int8, np.uint8, np.uint16, np.uint32, np.float32]))
                 )
         elif what == "shape":
             tensors[name] = table.reshape(data.draw(st.sampled_from([(1, -1), (-1, 1), (-1,)])))
@@ -321,7 +369,7 @@ def test_no_artifact_crashes_the_reader(data):
         layer = artifact.layers[name]
         assert (layer.rows, layer.cols) == (rows, cols)
         assert np.isfinite(layer.dense()).all()
-        if isinstance(layer, CsrLayer):
+        if isinstance(layer, SparseLayer):
             assert (layer.indices < cols).all()
 
 
@@ -367,7 +415,8 @@ def test_wide_hostile_sizes_stay_cheap():
     inputs = [step % 300 for step in range(8)]
     metadata = {
         "format": "mast-edge/agent",
-        "format_version": 1,
+        "format_version": 2,
+        "precision": "f32",
         "contract": contract.contract_json(),
         "env": contract.env_json(),
         "sparsity": {"total": 1.0, "layers": layers},

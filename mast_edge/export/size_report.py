@@ -1,111 +1,117 @@
 """What an export weighs and computes: a ledger of bytes that adds up to the file, and FLOPs from the masks.
 
-Source: runtime.md section 3 ("Sizes in bytes"), accounting.md 3.2 and 7.2.
+Source: runtime.md section 3 ("Sizes in bytes"), accounting.md 3.2 and 7.
 """
 
-import io
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mast_edge.artifact import Layer, build_artifact, make_layer
-from mast_edge.checkpoint_files import AgentCheckpoint
-from mast_edge.contract import AgentContract
-from mast_edge.spec import LAYERS
+from mast_edge.accounting import GRU_LAYERS, gru_flops, linear_flops
+from mast_edge.agent_bytes import AgentBytes
+from mast_edge.agent_costs import agent_costs
+from mast_edge.costed_agent import CostedAgent
+from mast_edge.export.job import Job
+from mast_edge.layers import Layer, SparseLayer
+from mast_edge.topology import erdos_renyi_densities
 
 
-def size_ledger(checkpoint: AgentCheckpoint, provenance: Mapping[str, Any]) -> dict[str, int]:
-    """The `size` object of the export report, for the CSR artifact.
-
-    values, index, pointer and header bytes add up to the file; biases are counted with the values, the golden
-    steps and alignment with the header. `zipped_dense_bytes` is the peer to beat: the dense arrays, deflated.
+def describe(job: Job, measure: bool = True) -> dict[str, Any]:
+    """The parts `size`, `flops`, `layers` and `real` of the export report, for the csr artifact of this job.
 
     Args:
-        checkpoint: weights and masks.
-        provenance: what goes into the artifact's metadata, and so into its length.
+        job: what is exported.
+        measure: also take times, one to two seconds (`agent_costs`).
     """
-    contract = AgentContract.of(checkpoint.spec, checkpoint.env)
-    file_bytes = len(build_artifact(contract, checkpoint.weights, checkpoint.masks, provenance))
-    values = index = pointer = 0
-    for layer in _layers(checkpoint).values():
-        for section, table in layer.sections().items():
-            if section == "indices":
-                index += table.nbytes
-            elif section == "indptr":
-                pointer += table.nbytes
-            else:
-                values += table.nbytes
+    checkpoint, layers = job.checkpoint, job.layers()
+    costs = agent_costs(
+        CostedAgent(
+            job.contract,
+            checkpoint.weights,
+            checkpoint.masks,
+            job.reference.recorded,
+            checkpoint.index.get("sparsity"),
+            job.precision,
+            job.provenance,
+        ),
+        measure,
+    )
     return {
-        "file_bytes": file_bytes,
-        "dense_f32_bytes": sum(table.nbytes for table in checkpoint.weights.values()),
-        "zipped_dense_bytes": zipped_bytes(checkpoint.weights),
-        "values_bytes": values,
-        "index_bytes": index,
-        "pointer_bytes": pointer,
-        "header_bytes": file_bytes - values - index - pointer,
+        "size": size_ledger(costs.bytes),
+        "flops": flops(job, layers),
+        "layers": layer_table(job, layers),
+        "real": costs.to_json(),
     }
 
 
-def flops(checkpoint: AgentCheckpoint) -> dict[str, float]:
-    """Forward FLOPs of one agent and one step by Rule R, dense and with the stored nnz (accounting.md 3.2).
+def size_ledger(found: AgentBytes) -> dict[str, int]:
+    """The `size` object of the export report: values, index, pointer and header bytes add up to the file.
 
-    (2 in - 1) out per linear layer, 3H (2 (H + H) - 1) for the GRU pair, each times its density.
+    Biases and scales are counted with the values, the golden steps and alignment with the header.
+    `zipped_dense_bytes` is the peer to beat: the dense arrays, deflated.
     """
-    shapes = checkpoint.spec.layer_shapes()
-    density = {name: layer.nnz / (layer.rows * layer.cols) for name, layer in _layers(checkpoint).items()}
-    dense = sparse = 0.0
-    for name in ("fc1", "fc2"):
-        out, in_ = shapes[name]
-        dense += (2 * in_ - 1) * out
-        sparse += density[name] * (2 * in_ - 1) * out
-    out, h = shapes["gru_hh"]
-    dense += out * (4 * h - 1)
-    sparse += (density["gru_ih"] + density["gru_hh"]) / 2 * out * (4 * h - 1)
+    parts = found.parts
+    return {
+        "file_bytes": found.file,
+        "dense_f32_bytes": found.dense_arrays,
+        "zipped_dense_bytes": found.zipped_dense,
+        "values_bytes": parts["values"] + parts["biases"] + parts["scales"],
+        "index_bytes": parts["indices"],
+        "pointer_bytes": parts["pointers"],
+        "header_bytes": parts["golden"] + parts["padding"] + parts["header"],
+    }
+
+
+def flops(job: Job, layers: Mapping[str, Layer]) -> dict[str, float]:
+    """Forward FLOPs of one agent and one step by Rule R, dense and with the stored nnz."""
+    shapes = job.checkpoint.spec.layer_shapes()
+    density = {name: layer.nnz / (layer.rows * layer.cols) for name, layer in layers.items()}
+    gru = sum(density[name] for name in GRU_LAYERS) / len(GRU_LAYERS)
+    width = job.checkpoint.spec.hidden_dim
+    linear = [name for name in shapes if name not in GRU_LAYERS]
+    dense = sum(linear_flops(shapes[name], 1.0) for name in linear) + gru_flops(width, 1.0)
+    sparse = sum(linear_flops(shapes[name], density[name]) for name in linear) + gru_flops(width, gru)
     return {"dense": dense, "sparse": round(sparse, 3), "ratio": round(sparse / dense, 6)}
 
 
-def layer_table(checkpoint: AgentCheckpoint) -> list[dict[str, Any]]:
-    """The `layers` list: per layer shape, kind, nnz, density, empty rows and columns, bytes of each part."""
+def layer_table(job: Job, layers: Mapping[str, Layer]) -> list[dict[str, Any]]:
+    """The `layers` list: shape, kind, pattern, nnz, density, empty rows and columns, bytes of each part.
+
+    `target_density` is what Erdos-Renyi asks of the layer at the sparsity it was trained with, `saturated`
+    says that this is everything; `blocks` and `short_blocks` are stored blocks of full and of lesser height.
+    """
+    shapes = job.checkpoint.spec.layer_shapes()
+    sparsity = job.checkpoint.index.get("sparsity")
+    # A dense agent, or one whose checkpoint does not say, has no target.
+    targets = erdos_renyi_densities(shapes, sparsity) if isinstance(sparsity, float) and sparsity > 0 else {}
     table = []
-    for name, layer in _layers(checkpoint).items():
+    for name, layer in layers.items():
+        active = job.checkpoint.masks.get(name, np.ones((layer.rows, layer.cols), bool))
         parts = {f"{section}_bytes": array.nbytes for section, array in layer.sections().items()}
-        active = checkpoint.masks.get(name, np.ones((layer.rows, layer.cols), bool))
         table.append(
             {
                 "name": name,
                 "shape": [layer.rows, layer.cols],
                 "kind": layer.kind,
-                "pattern": "element",
+                "pattern": layer.pattern,
                 "nnz": layer.nnz,
                 "density": round(layer.nnz / (layer.rows * layer.cols), 6),
+                "target_density": round(targets[name], 6) if name in targets else None,
+                "saturated": targets.get(name, 1.0) >= 1.0,
                 "empty_rows": int((~active.any(axis=1)).sum()),
                 "empty_columns": int((~active.any(axis=0)).sum()),
+                **_blocks(layer),
                 **parts,
             }
         )
     return table
 
 
-def zipped_bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
-    """Size of a zip archive (deflate, level 6) of the arrays in .npy form."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-        for name, array in sorted(arrays.items()):
-            member = io.BytesIO()
-            np.save(member, array)
-            file.writestr(zipfile.ZipInfo(name), member.getvalue(), zipfile.ZIP_DEFLATED, 6)
-    return archive.tell()
-
-
-def _layers(checkpoint: AgentCheckpoint) -> dict[str, Layer]:
-    return {
-        name: make_layer(
-            checkpoint.weights[f"{name}.weight"],
-            checkpoint.weights[f"{name}.bias"],
-            checkpoint.masks.get(name),
-        )
-        for name in LAYERS
-    }
+def _blocks(layer: Layer) -> dict[str, int]:
+    if not isinstance(layer, SparseLayer) or layer.height == 1:
+        return {}
+    ends = layer.indptr.astype(np.int64)
+    full = np.array(layer.groups.heights) == layer.height
+    stored = ends[1:] - ends[:-1]
+    return {"blocks": int(stored[full].sum()), "short_blocks": int(stored[~full].sum())}

@@ -230,16 +230,33 @@ class AgentModel:
         hidden: NDArray[np.float32],
         q: NDArray[np.float32],
     ) -> None: ...
+    def layer_many(self, name: str, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+        """W x + b of one layer by the kernel that a step takes; x (B, in), for fc1 (B, obs_dim), y (B, out)."""
+
+    @property
+    def work(self) -> dict[str, int]:
+        """Operations of all `step_many` and `layer_many` so far: steps, multiply-adds of each layer by its name,
+        one_hot_adds, relus, activations; counted by the kernels, padding included."""
 
 class AgentCell:
     last_action: int
     agent_id: int
+    @property
+    def work(self) -> dict[str, int]:
+        """As `AgentModel.work`, of this cell's `act` and `peek`."""
+
     def __init__(self, model: AgentModel, agent_id: int) -> None: ...
     def act(self, obs: object, avail: object, check: bool) -> int: ...
     def peek(self, obs: NDArray[np.float32], q: NDArray[np.float32]) -> None: ...
     def read(self, hidden: NDArray[np.float32], q: NDArray[np.float32]) -> None: ...
     def write(self, hidden: NDArray[np.float32]) -> None: ...
     def reset(self) -> None: ...
+
+def agent_compiler() -> str:
+    """Name and version."""
+
+def agent_vectors() -> str:
+    """What the agent's kernels use on this CPU: avx2 or default."""
 
 # --- training kernels ---
 

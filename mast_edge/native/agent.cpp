@@ -18,10 +18,13 @@
 #endif
 
 namespace mast_edge {
+
+const char *const kLayerNames[kLayers] = {"fc1", "gru_ih", "gru_hh", "fc2"};
+
 namespace {
 
 constexpr int kMaxDim = 65536;
-const char *const kNames[kLayers] = {"fc1", "gru_ih", "gru_hh", "fc2"};
+using Count = std::uint64_t;
 
 // Eight floats side by side. Spelled out, because compilers do not reliably vectorise the loops below: a clamp is
 // a branch to them. Without vector extensions the same operations run one by one, to the same bits.
@@ -80,10 +83,10 @@ MAST_EDGE_INLINE Lanes rational_tanh(const Lanes &input) {
 MAST_EDGE_INLINE Lanes rational_sigmoid(const Lanes &x) { return rational_tanh(x * 0.5f) * 0.5f + 0.5f; }
 
 // R rows of a dense block: y = bias + sum over columns, R sums side by side. All pointers are 32-byte aligned but x.
-// Only the n columns listed in `active` are visited; null stands for all n.
+// Only the n columns listed in `active` are visited; null stands for all n. Returns multiply-adds, as all below.
 template <int R>
-MAST_EDGE_INLINE void dense_block(const float *w, const float *bias, const float *x, const std::uint16_t *active,
-                                  int n, float *y) {
+MAST_EDGE_INLINE Count dense_block(const float *w, const float *bias, const float *x, const std::uint16_t *active,
+                                   int n, float *y) {
     constexpr int lanes = R / 8;
     const Lanes *table = reinterpret_cast<const Lanes *>(w), *start = reinterpret_cast<const Lanes *>(bias);
     Lanes sum[lanes];
@@ -94,20 +97,24 @@ MAST_EDGE_INLINE void dense_block(const float *w, const float *bias, const float
         for (int i = 0; i < lanes; ++i) sum[i] = sum[i] + column[i] * x[c];
     }
     for (int i = 0; i < lanes; ++i) reinterpret_cast<Lanes *>(y)[i] = sum[i];
+    return static_cast<Count>(n) * R;
 }
 
 MAST_EDGE_CLONES
-void dense_affine(const Layer &layer, const float *x, const std::uint16_t *active, int n, float *y) {
+Count dense_affine(const Layer &layer, const float *x, const std::uint16_t *active, int n, float *y) {
     const float *w = layer.weights.data(), *bias = layer.bias.data();
     const int rows = padded(layer.rows);
     int r = 0;
+    Count macs = 0;
     for (; r + kWide <= rows; r += kWide, w += static_cast<std::size_t>(layer.cols) * kWide)
-        dense_block<kWide>(w, bias + r, x, active, n, y + r);
+        macs += dense_block<kWide>(w, bias + r, x, active, n, y + r);
     for (; r < rows; r += kNarrow, w += static_cast<std::size_t>(layer.cols) * kNarrow)
-        dense_block<kNarrow>(w, bias + r, x, active, n, y + r);
+        macs += dense_block<kNarrow>(w, bias + r, x, active, n, y + r);
+    return macs;
 }
 
-void csr_affine(const Layer &layer, const float *x, float *y) {
+// Inlined wherever it is called: the branches of each layer's rows are then predicted apart.
+MAST_EDGE_INLINE Count csr_affine(const Layer &layer, const float *x, float *y) {
     const float *values = layer.values.data();
     const std::uint16_t *indices = layer.indices.data();
     const std::uint32_t *indptr = layer.indptr.data();
@@ -117,6 +124,7 @@ void csr_affine(const Layer &layer, const float *x, float *y) {
         for (const std::uint32_t end = indptr[r + 1]; k < end; ++k) sum += values[k] * x[indices[k]];
         y[r] = sum;
     }
+    return k;
 }
 
 // The columns whose input is not zero; a zero input adds nothing, so leaving it out changes no sum.
@@ -129,45 +137,54 @@ int list_active(const float *x, int cols, std::uint16_t *active) {
     return n;
 }
 
-void affine(const Layer &layer, const float *x, float *y) {
-    if (layer.sparse)
-        csr_affine(layer, x, y);
-    else
-        dense_affine(layer, x, nullptr, layer.cols, y);
+MAST_EDGE_INLINE Count affine(const Layer &layer, const float *x, float *y) {
+    return layer.sparse ? csr_affine(layer, x, y) : dense_affine(layer, x, nullptr, layer.cols, y);
 }
 
 // As affine, for inputs that are often zero: observations, and what is left behind a ReLU.
-void affine_of_few(const Layer &layer, const float *x, std::uint16_t *active, float *y) {
-    if (layer.sparse)
-        csr_affine(layer, x, y);
-    else
-        dense_affine(layer, x, active, list_active(x, layer.cols, active), y);
+MAST_EDGE_INLINE Count affine_of_few(const Layer &layer, const float *x, std::uint16_t *active, float *y) {
+    return layer.sparse ? csr_affine(layer, x, y)
+                        : dense_affine(layer, x, active, list_active(x, layer.cols, active), y);
 }
 
+// Inputs of fc1 and gru_ih are often zero, hidden states are not.
+MAST_EDGE_INLINE void counted_product(const Layer &layer, LayerName at, const float *x, float *y, Scratch &s) {
+    const bool few = at == kFc1 || at == kGruIh;
+    s.work.macs[at] += few ? affine_of_few(layer, x, s.active.data(), y) : affine(layer, x, y);
+}
+
+// Returns additions.
 MAST_EDGE_CLONES
-void add_column(const float *column, int rows, float *y) {
+Count add_column(const float *column, int rows, float *y) {
     for (int r = 0; r < rows; ++r) y[r] += column[r];
+    return static_cast<Count>(rows);
 }
 
+// Returns how many.
 MAST_EDGE_CLONES
-void relu(int n, float *x) {
+Count relu(int n, float *x) {
     for (int i = 0; i < n; ++i) x[i] = x[i] > 0.0f ? x[i] : 0.0f;
+    return static_cast<Count>(n);
 }
 
-MAST_EDGE_INLINE void eight_gates(int h, const float *in, const float *rec, float *hidden, int n) {
+// Returns activations: three in each of eight lanes, used or not.
+MAST_EDGE_INLINE Count eight_gates(int h, const float *in, const float *rec, float *hidden, int n) {
     const Lanes reset = rational_sigmoid(load(in, n) + load(rec, n));
     const Lanes update = rational_sigmoid(load(in + h, n) + load(rec + h, n));
     const Lanes fresh = rational_tanh(load(in + 2 * h, n) + reset * load(rec + 2 * h, n));
     const Lanes next = fresh + update * (load(hidden, n) - fresh);
     std::memcpy(hidden, &next, n * sizeof(float));
+    return 3 * 8;
 }
 
 // Gates r, z, n as torch orders them; the reset gate multiplies the recurrent product with its bias already added.
 MAST_EDGE_CLONES
-void gru_gates(int h, const float *from_input, const float *from_hidden, float *hidden) {
+Count gru_gates(int h, const float *from_input, const float *from_hidden, float *hidden) {
     int i = 0;
-    for (; i + 8 <= h; i += 8) eight_gates(h, from_input + i, from_hidden + i, hidden + i, 8);
-    if (i < h) eight_gates(h, from_input + i, from_hidden + i, hidden + i, h - i);
+    Count activations = 0;
+    for (; i + 8 <= h; i += 8) activations += eight_gates(h, from_input + i, from_hidden + i, hidden + i, 8);
+    if (i < h) activations += eight_gates(h, from_input + i, from_hidden + i, hidden + i, h - i);
+    return activations;
 }
 
 void expect(bool holds, const std::string &message) {
@@ -209,24 +226,40 @@ void fill_tails(Layer &layer, const float *values, const std::uint32_t *indices,
 
 }  // namespace
 
+Work &Work::operator+=(const Work &other) {
+    steps += other.steps;
+    for (int at = 0; at < kLayers; ++at) macs[at] += other.macs[at];
+    one_hot_adds += other.one_hot_adds;
+    relus += other.relus;
+    activations += other.activations;
+    return *this;
+}
+
 AgentModel::AgentModel(int obs, int actions, int agents, int hidden)
     : obs_dim(obs), n_actions(actions), n_agents(agents), hidden_dim(hidden) {
     for (const int size : {obs, actions, agents, hidden})
         expect(size >= 1 && size <= kMaxDim, "sizes must be in 1..65536; got " + std::to_string(size) + ".");
 }
 
-int AgentModel::rows_of(int layer) const {
+LayerName AgentModel::layer_of(const std::string &name) {
+    int at = 0;
+    while (at < kLayers && name != kLayerNames[at]) ++at;
+    expect(at < kLayers, "layer must be fc1, gru_ih, gru_hh or fc2; got " + name + ".");
+    return static_cast<LayerName>(at);
+}
+
+int AgentModel::rows_of(LayerName layer) const {
     return layer == kFc1 ? hidden_dim : layer == kFc2 ? n_actions : 3 * hidden_dim;
 }
 
-int AgentModel::cols_of(int layer) const { return layer == kFc1 ? obs_dim + n_actions + n_agents : hidden_dim; }
+int AgentModel::cols_of(LayerName layer) const {
+    return layer == kFc1 ? obs_dim + n_actions + n_agents : hidden_dim;
+}
 
 void AgentModel::add(const std::string &name, const float *values, const std::uint32_t *indices, std::size_t nnz,
                      const std::uint32_t *indptr, std::size_t n_indptr, const float *bias, std::size_t n_bias,
                      bool sparse) {
-    int at = 0;
-    while (at < kLayers && name != kNames[at]) ++at;
-    expect(at < kLayers, "layer must be fc1, gru_ih, gru_hh or fc2; got " + name + ".");
+    const LayerName at = layer_of(name);
     const int rows = rows_of(at), cols = cols_of(at);
     expect(n_bias == static_cast<std::size_t>(rows) && n_indptr == n_bias + 1,
            name + " must have " + std::to_string(rows) + " rows; got " + std::to_string(n_bias) + ".");
@@ -254,28 +287,63 @@ void AgentModel::add(const std::string &name, const float *values, const std::ui
 }
 
 void AgentModel::expect_complete() const {
-    for (int at = 0; at < kLayers; ++at) expect(added_[at], std::string(kNames[at]) + " must be added first.");
+    for (int at = 0; at < kLayers; ++at) expect(added_[at], std::string(kLayerNames[at]) + " must be added first.");
 }
 
 Scratch AgentModel::scratch() const {
     const std::size_t gates = padded(3 * hidden_dim), h = padded(hidden_dim);
     return {Floats(h), Floats(gates), Floats(gates), Floats(padded(n_actions)),
-            std::vector<std::uint16_t>(std::max(obs_dim, hidden_dim) + 1)};
+            std::vector<std::uint16_t>(std::max(obs_dim, hidden_dim) + 1), Work()};
+}
+
+void AgentModel::product(LayerName at, const float *x, float *y, Scratch &s) const {
+    counted_product(layers_[at], at, x, y, s);
 }
 
 void AgentModel::step(const float *obs, int last_action, int agent_id, float *hidden, float *q, Scratch &s) const {
-    const Layer &fc1 = layers_[kFc1];
     const int rows = padded(hidden_dim);
-    affine_of_few(fc1, obs, s.active.data(), s.x.data());
-    const float *tails = fc1.tail_weights.data();
-    if (last_action >= 0) add_column(tails + static_cast<std::size_t>(last_action) * rows, rows, s.x.data());
-    add_column(tails + static_cast<std::size_t>(n_actions + agent_id) * rows, rows, s.x.data());
-    relu(rows, s.x.data());
-    affine_of_few(layers_[kGruIh], s.x.data(), s.active.data(), s.from_input.data());
-    affine(layers_[kGruHh], hidden, s.from_hidden.data());
-    gru_gates(hidden_dim, s.from_input.data(), s.from_hidden.data(), hidden);
-    affine(layers_[kFc2], hidden, s.q.data());
+    Work &work = s.work;
+    ++work.steps;
+    counted_product(layers_[kFc1], kFc1, obs, s.x.data(), s);
+    const float *tails = layers_[kFc1].tail_weights.data();
+    if (last_action >= 0)
+        work.one_hot_adds += add_column(tails + static_cast<std::size_t>(last_action) * rows, rows, s.x.data());
+    work.one_hot_adds +=
+        add_column(tails + static_cast<std::size_t>(n_actions + agent_id) * rows, rows, s.x.data());
+    work.relus += relu(rows, s.x.data());
+    counted_product(layers_[kGruIh], kGruIh, s.x.data(), s.from_input.data(), s);
+    counted_product(layers_[kGruHh], kGruHh, hidden, s.from_hidden.data(), s);
+    work.activations += gru_gates(hidden_dim, s.from_input.data(), s.from_hidden.data(), hidden);
+    counted_product(layers_[kFc2], kFc2, hidden, s.q.data(), s);
     std::memcpy(q, s.q.data(), sizeof(float) * n_actions);
+}
+
+void AgentModel::report(const Work &work) const {
+    const std::lock_guard<std::mutex> held(reporting_);
+    reported_ += work;
+}
+
+Work AgentModel::reported() const {
+    const std::lock_guard<std::mutex> held(reporting_);
+    return reported_;
+}
+
+std::string agent_compiler() {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#else
+    return "another compiler";
+#endif
+}
+
+std::string agent_vectors() {
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
+    return __builtin_cpu_supports("avx2") ? "avx2" : "default";
+#else
+    return "default";
+#endif
 }
 
 int masked_argmax(const float *q, const std::uint8_t *avail, int n) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 #include <vector>
@@ -45,10 +46,22 @@ struct Layer {
 
 enum LayerName { kFc1, kGruIh, kGruHh, kFc2, kLayers };
 
-// What one step needs besides its state. One per thread of control.
+// Operations executed, counted by the kernels that execute them. Padding is included; a sum starts from its bias,
+// which costs nothing. Source: accounting.md 7.3.
+struct Work {
+    std::uint64_t steps = 0;
+    std::uint64_t macs[kLayers] = {};  // multiplications, each added to a sum
+    std::uint64_t one_hot_adds = 0;    // additions of fc1's columns that a one-hot chooses
+    std::uint64_t relus = 0;
+    std::uint64_t activations = 0;  // tanh and sigmoid, three per hidden unit
+    Work &operator+=(const Work &other);
+};
+
+// What one step needs besides its state, and what was done with it. One per thread of control.
 struct Scratch {
     Floats x, from_input, from_hidden, q;
     std::vector<std::uint16_t> active;
+    Work work;
 };
 
 class AgentModel {
@@ -70,14 +83,33 @@ class AgentModel {
     // advanced in place, q (n_actions) is written.
     void step(const float *obs, int last_action, int agent_id, float *hidden, float *q, Scratch &scratch) const;
 
+    // One layer's product alone, by the kernel that a step takes for it: x (columns before the one-hots) to
+    // y (padded rows).
+    void product(LayerName name, const float *x, float *y, Scratch &scratch) const;
+
+    // Throws std::invalid_argument unless `name` is one of the four.
+    static LayerName layer_of(const std::string &name);
+    int rows_of(LayerName layer) const;
+    int cols_of(LayerName layer) const;
+
+    // What is reported here, by any thread, and its sum so far.
+    void report(const Work &work) const;
+    Work reported() const;
+
     int obs_dim, n_actions, n_agents, hidden_dim;
 
   private:
-    int rows_of(int layer) const;
-    int cols_of(int layer) const;
     Layer layers_[kLayers];
     bool added_[kLayers] = {};
+    mutable std::mutex reporting_;
+    mutable Work reported_;
 };
+
+extern const char *const kLayerNames[kLayers];
+
+// The compiler of this file, and the vectors that its kernels use on this CPU: "avx2" or "default".
+std::string agent_compiler();
+std::string agent_vectors();
 
 // Largest available Q, lowest index on ties; -1 when nothing is available.
 int masked_argmax(const float *q, const std::uint8_t *avail, int n);

@@ -352,6 +352,34 @@ static void step_many(const mast_edge::AgentModel &model, Rows<const float> obs,
     for (std::size_t i = 0; i < n; ++i)
         model.step(obs.data() + i * o, static_cast<int>(last.data()[i]), static_cast<int>(ids.data()[i]),
                    hidden.data() + i * h, q.data() + i * a, scratch);
+    model.report(scratch.work);
+}
+
+static void layer_many(const mast_edge::AgentModel &model, const std::string &name, Rows<const float> x, Rows<float> y) {
+    model.expect_complete();
+    const mast_edge::LayerName at = mast_edge::AgentModel::layer_of(name);
+    const std::size_t n = x.shape(0), cols = at == mast_edge::kFc1 ? model.obs_dim : model.cols_of(at),
+                      rows = model.rows_of(at);
+    expect_shape(x.shape(1) == cols && y.shape(0) == n && y.shape(1) == rows,
+                 "layer_many: shapes must be x (N, columns before one-hots), y (N, rows).");
+    mast_edge::Scratch scratch = model.scratch();
+    mast_edge::Floats padded_y(mast_edge::padded(model.rows_of(at)));
+    nb::gil_scoped_release unlocked;
+    for (std::size_t i = 0; i < n; ++i) {
+        model.product(at, x.data() + i * cols, padded_y.data(), scratch);
+        std::copy_n(padded_y.data(), rows, y.data() + i * rows);
+    }
+    model.report(scratch.work);
+}
+
+static nb::dict work_dict(const mast_edge::Work &work) {
+    nb::dict result;
+    result["steps"] = work.steps;
+    for (int at = 0; at < mast_edge::kLayers; ++at) result[mast_edge::kLayerNames[at]] = work.macs[at];
+    result["one_hot_adds"] = work.one_hot_adds;
+    result["relus"] = work.relus;
+    result["activations"] = work.activations;
+    return result;
 }
 
 static void bind_agent(nb::module_ &m) {
@@ -371,7 +399,11 @@ static void bind_agent(nb::module_ &m) {
             nb::arg("name"), nb::arg("values"), nb::arg("indices"), nb::arg("indptr"), nb::arg("bias"),
             nb::arg("sparse"))
         .def("step_many", &step_many, nb::arg("obs"), nb::arg("last_actions"), nb::arg("agent_ids"),
-             nb::arg("hidden"), nb::arg("q"));
+             nb::arg("hidden"), nb::arg("q"))
+        .def("layer_many", &layer_many, nb::arg("name"), nb::arg("x"), nb::arg("y"))
+        .def_prop_ro("work", [](const AgentModel &model) { return work_dict(model.reported()); });
+    m.def("agent_compiler", &mast_edge::agent_compiler);
+    m.def("agent_vectors", &mast_edge::agent_vectors);
     nb::class_<AgentCell>(m, "AgentCell")
         .def("__init__",
              [](AgentCell *self, std::shared_ptr<AgentModel> model, int agent_id) {
@@ -404,6 +436,7 @@ static void bind_agent(nb::module_ &m) {
              },
              nb::arg("hidden"))
         .def("reset", &AgentCell::reset)
+        .def_prop_ro("work", [](const AgentCell &cell) { return work_dict(cell.scratch.work); })
         .def_prop_rw(
             "last_action", [](const AgentCell &cell) { return cell.last_action; },
             [](AgentCell &cell, int action) {

@@ -16,6 +16,7 @@ EXPORT_OF = {
     "csr": ("csr", "agent.safetensors"),
     "numpy": ("csr", "agent.safetensors"),
     "onnx": ("onnx", "agent.onnx"),
+    "c": ("c", "agent.c"),
 }
 """Runtime -> export format and file it plays; torch plays the checkpoint itself."""
 OWN_WEIGHTS = ("torch", "numpy")
@@ -115,11 +116,22 @@ def _run_around(path: Path) -> Run | None:
     return None
 
 
+def missing_export(run: Run, runtime: str) -> str | None:
+    """The export format that `runtime` plays and `run` does not hold; None when nothing is missing."""
+    if runtime not in EXPORT_OF or _export_path(run, runtime).is_file():
+        return None
+    return EXPORT_OF[runtime][0]
+
+
+def _export_path(run: Run, runtime: str) -> Path:
+    kind, name = EXPORT_OF[runtime]
+    return run.path / "exports" / kind / name
+
+
 def _export_of(run: Run, runtime: str) -> Path:
     if runtime not in EXPORT_OF:
         return run.checkpoint
-    kind, name = EXPORT_OF[runtime]
-    path = run.path / "exports" / kind / name
+    kind, path = EXPORT_OF[runtime][0], _export_path(run, runtime)
     if not path.is_file():
         raise MissingInput(
             f"{run.path}: run must hold a {kind} export; got none. "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,26 @@ def test_train_leaves_a_run(trained: Path) -> None:
     assert not any(path.suffix in (".pt", ".pkl", ".pth") for path in run.rglob("*"))
 
 
-def test_export_then_evaluate_in_both_runtimes(trained: Path) -> None:
+def test_the_three_commands_work_in_a_row(trained: Path) -> None:
+    """cli.md: train, `export --format onnx`, `evaluate --runtime csr`; the csr export is made on the way."""
+    call = mast_edge_in(trained)
+    for exports in (trained / "runs").glob("*/exports"):
+        shutil.rmtree(exports)
+    assert call("export", "--format", "onnx").returncode == 0
+    judged = call("evaluate", "--runtime", "csr", "--reference", "torch", "--episodes", "10")
+    assert "made the csr export, which was missing" in judged.stderr
+    assert judged.returncode in (0, 7), judged.stderr
+
+
+def test_export_then_evaluate_in_every_runtime(trained: Path) -> None:
     call = mast_edge_in(trained)
     exported = call("export", "--format", "all", "--json")
     assert exported.returncode == 0, exported.stderr
     files = {f["format"]: f for f in json.loads(exported.stdout)["files"]}
-    assert files.keys() == {"csr", "onnx"}
+    assert files.keys() == {"csr", "onnx", "onnx_sparse", "c"}
     assert all(f["argmax_agreement"] == 1.0 and f["max_abs_q_error"] < 1e-4 for f in files.values())
     assert files["csr"]["bytes"] < 25_000
-    for runtime in ("csr", "onnx", "numpy"):
+    for runtime in ("csr", "onnx", "numpy", "c"):
         judged = call("evaluate", "--runtime", runtime, "--reference", "torch", "--episodes", "100", "--json")
         verdict = json.loads(judged.stdout)
         assert judged.returncode == 0, judged.stderr

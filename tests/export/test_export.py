@@ -1,13 +1,16 @@
 import errno
+import hashlib
 import json
+import os
+import re
+import subprocess
 import sys
+from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 
 from mast_edge.artifact_read import read_artifact
-from mast_edge.checkpoint_files import Recorded, read_agent, read_recorded, write_agent_files, write_index
+from mast_edge.checkpoint_files import read_agent, read_recorded, write_agent_files, write_index
 from mast_edge.errors import (
     ArtifactInconsistent,
     ArtifactRefused,
@@ -17,9 +20,10 @@ from mast_edge.errors import (
     UsageError,
 )
 from mast_edge.export import export_run
-from mast_edge.export.to_onnx import to_onnx_gates
-from mast_edge.export.verify import judge
 from tests.agents import MAP_3M, TINY, env_of, greedy_rows, random_agent, write_checkpoint
+
+TRAINED = Path(__file__).parent.parent / "data/agents/3m-s95"
+CSR_FILES = ["csr/agent.safetensors", "csr/card.md", "csr/report.json"]
 
 
 @pytest.fixture
@@ -38,14 +42,19 @@ def test_a_run_is_exported_beside_its_checkpoints(checkpoint):
     report = export_run(run, ["csr", "onnx"])
     assert files_under(run / "exports") == [
         "csr/agent.safetensors",
+        "csr/card.md",
         "csr/report.json",
         "onnx/agent.onnx",
+        "onnx/agent.sparse.onnx",
+        "onnx/card.md",
         "onnx/report.json",
     ]
     shown = report.to_json()
     assert shown["schema"] == "mast-edge/export/1"
     assert shown["run"] == str(run)
-    assert [entry["format"] for entry in shown["files"]] == ["csr", "onnx"]
+    assert [entry["format"] for entry in shown["files"]][:2] == ["csr", "onnx"]
+    assert shown["files"][0]["verified_with"].startswith("native: ")
+    assert shown["files"][0]["others"] == []
     for entry in shown["files"]:
         assert entry["argmax_agreement"] == 1.0
         assert entry["max_abs_q_error"] < 1e-5
@@ -53,8 +62,8 @@ def test_a_run_is_exported_beside_its_checkpoints(checkpoint):
     assert provenance["config_sha256"] == "ab" * 32
     assert provenance["torch"] == "2.13.0"
     assert provenance["checkpoint_sha256"] == report.checkpoint_sha256
-    stored = json.loads((run / "exports/onnx/report.json").read_text())
-    assert stored == {**shown, "files": [shown["files"][1]]}
+    stored = json.loads((run / "exports/csr/report.json").read_text())
+    assert stored == {**shown, "files": [shown["files"][0]]}
 
 
 def test_ledger_and_flops_of_3m(tmp_path):
@@ -84,67 +93,18 @@ def test_the_same_checkpoint_gives_the_same_bytes(checkpoint, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_gates_are_reordered_for_onnx():
-    assert to_onnx_gates(np.arange(6)).tolist() == [2, 3, 0, 1, 4, 5]
-
-
-def test_swapped_gates_are_found_and_nothing_is_left(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("mast_edge.export.to_onnx.to_onnx_gates", lambda stacked: stacked)
-    with pytest.raises(ArtifactRefused, match="random rows"):
-        export_run(checkpoint, ["onnx"], tmp_path / "out")
-    assert files_under(tmp_path / "out") == []
-
-
-def test_the_onnx_graph_is_the_one_promised(checkpoint, tmp_path):
-    export_run(checkpoint, ["onnx"], tmp_path)
-    model = onnx.load(tmp_path / "onnx/agent.onnx")
-    assert [node.op_type for node in model.graph.node] == [
-        "Gemm", "Relu", "Unsqueeze", "Unsqueeze", "GRU", "Squeeze", "Gemm",
-    ]  # fmt: skip
-    gru = next(node for node in model.graph.node if node.op_type == "GRU")
-    assert {a.name: a.i for a in gru.attribute} == {"hidden_size": 8, "linear_before_reset": 1}
-    assert (model.ir_version, model.opset_import[0].version, len(model.opset_import)) == (8, 17, 1)
-    shapes = {
-        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (*model.graph.input, *model.graph.output)
-    }
-    assert shapes == {
-        "obs": ["batch", 15],
-        "hidden": ["batch", 8],
-        "q": ["batch", 5],
-        "hidden_next": ["batch", 8],
-    }
-    metadata = json.loads(model.metadata_props[0].value)
-    assert metadata["contract"]["input"] == ["obs", "last_action", "agent_id"]
-    assert metadata["env"]["map"] == "3m"
-    assert "/" not in model.metadata_props[0].value
-
-
 def test_a_file_that_answers_otherwise_is_refused(checkpoint, tmp_path, monkeypatch):
     from mast_edge.export import to_csr
 
     right = to_csr.build_artifact
 
-    def wrong(contract, weights, masks, provenance):
-        return right(contract, {**weights, "fc2.bias": weights["fc2.bias"] + 0.01}, masks, provenance)
+    def wrong(contract, weights, *rest):
+        return right(contract, {**weights, "fc2.bias": weights["fc2.bias"] + 0.01}, *rest)
 
     monkeypatch.setattr(to_csr, "build_artifact", wrong)
     with pytest.raises(ArtifactRefused, match=r"0\.01 off"):
         export_run(checkpoint, ["csr"], tmp_path / "out")
     assert files_under(tmp_path / "out") == []
-
-
-def test_a_changed_action_is_refused_even_within_the_tolerance():
-    recorded = Recorded(
-        np.zeros((1, 1, 1), np.float32),
-        np.ones((1, 1, 2), np.uint8),
-        np.zeros((1, 1), np.int32),
-        np.ones(1, np.uint8),
-    )
-    expected = np.array([[[1.0, 0.99999]]], np.float32)
-    assert judge("x", expected, expected, recorded).max_abs_q_error == 0
-    with pytest.raises(ArtifactRefused, match="got 1 others of 1"):
-        judge("x", np.array([[[0.99998, 0.99999]]], np.float32), expected, recorded)
 
 
 def test_recorded_actions_must_belong_to_the_weights(tmp_path):
@@ -185,7 +145,132 @@ def test_a_full_disk_keeps_the_old_export(checkpoint, tmp_path, monkeypatch):
     with pytest.raises(MastEdgeError, match="No space left on device"):
         export_run(checkpoint, ["csr"], tmp_path / "out")
     assert (tmp_path / "out/csr/agent.safetensors").read_bytes() == old
-    assert files_under(tmp_path / "out") == ["csr/agent.safetensors", "csr/report.json"]
+    assert files_under(tmp_path / "out") == CSR_FILES
+
+
+def test_a_report_is_only_there_while_its_files_are(checkpoint, tmp_path, monkeypatch):
+    """Moving into place fails at every point in turn: no folder aside, no report of other files."""
+    out = tmp_path / "out"
+    right = os.replace
+    for fails_at in range(4):
+        export_run(checkpoint, ["csr"], out)
+        calls = []
+
+        def replace(source, target, fails_at=fails_at, calls=calls):
+            calls.append(target)
+            if len(calls) > fails_at:
+                raise OSError(errno.EIO, "Input/output error")
+            right(source, target)
+
+        monkeypatch.setattr("os.replace", replace)
+        if fails_at < 3:
+            with pytest.raises(MastEdgeError, match="Input/output error"):
+                export_run(checkpoint, ["csr"], out, precision="f32")
+        else:
+            export_run(checkpoint, ["csr"], out)
+        monkeypatch.setattr("os.replace", right)
+        assert ("csr/report.json" in files_under(out)) == (fails_at == 3)
+        assert set(files_under(out)) <= set(CSR_FILES)
+
+
+@pytest.mark.parametrize("limit", [0, 512, 4_000])
+def test_a_disk_that_is_full_for_real(checkpoint, tmp_path, limit):
+    """No file of this process may grow beyond `limit` bytes."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from mast_edge.export import export_run\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "export_run(Path(sys.argv[1]), ['csr'], Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", code, str(checkpoint), str(tmp_path / "out")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode != 0
+    assert "export must be writable; got File too large" in answer.stderr
+    assert files_under(tmp_path / "out") == []
+    assert list((tmp_path / "out/csr").iterdir()) == []
+
+
+def test_blocks_are_exported_as_blocks(tmp_path):
+    report = export_run(write_checkpoint(tmp_path / "c", MAP_3M, 0.9, pattern="8x1"), ["csr"], tmp_path)
+    layers = {layer["name"]: layer for layer in report.layers}
+    assert {layer["pattern"] for layer in layers.values()} == {"8x1"}
+    assert {layer["kind"] for layer in layers.values()} == {"block"}
+    gates = layers["gru_ih"]
+    assert gates["nnz"] == 8 * gates["blocks"]
+    assert gates["short_blocks"] == 0
+    assert gates["target_density"] == pytest.approx(0.084, abs=1e-3)
+    fc2 = layers["fc2"]  # 9 rows: a group of 8 and a short one of 1
+    assert fc2["nnz"] == 8 * fc2["blocks"] + fc2["short_blocks"]
+    assert fc2["short_blocks"] > 0
+    assert report.size["file_bytes"] == sum(
+        report.size[f"{part}_bytes"] for part in ("values", "index", "pointer", "header")
+    )
+
+
+def test_int8_is_smaller_and_says_what_it_changes(tmp_path):
+    """A trained agent: 3m, 95 % sparse (tests/data/agents)."""
+    out = tmp_path / "out"
+    small = export_run(TRAINED, ["csr"], out, precision="int8")
+    entry = small.files[0]
+    assert (entry["precision"], entry["path"]) == ("int8", str(out / "csr-int8/agent.safetensors"))
+    assert entry["decisions"] == 330
+    assert entry["flips"] == round((1 - entry["argmax_agreement"]) * 330) <= 3
+    assert 1e-4 < entry["max_abs_q_error"] < 1
+    assert entry["bytes"] < export_run(TRAINED, ["csr"], out).files[0]["bytes"]
+    assert read_artifact(out / "csr-int8/agent.safetensors").precision == "int8"
+
+
+def test_int8_that_changes_too_much_is_refused_unless_forced(tmp_path, monkeypatch):
+    monkeypatch.setattr("mast_edge.export.verify.MAX_FLIP_RATE", 0.0)
+    with pytest.raises(ArtifactRefused, match=r"at most 0% of the recorded decisions; got \d of 330"):
+        export_run(TRAINED, ["csr"], tmp_path / "out", precision="int8")
+    assert files_under(tmp_path / "out") == []
+    forced = export_run(TRAINED, ["csr"], tmp_path / "out", precision="int8", force=True)
+    assert forced.files[0]["flips"] > 0
+
+
+def test_precisions_that_are_not_offered(checkpoint, tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'int8'"):
+        export_run(checkpoint, ["csr"], tmp_path, precision="int9")
+    with pytest.raises(UsageError, match="got onnx"):
+        export_run(checkpoint, ["csr", "onnx"], tmp_path, precision="int8")
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_a_run_that_has_not_ended_is_exported_by_force_only(checkpoint, tmp_path, status):
+    run = checkpoint.parent.parent
+    manifest = {"checkpoint": checkpoint.name, "status": status, "t_env": 1000}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(MissingInput, match=f"must be complete to be exported; got {status} after 1000"):
+        export_run(run, ["csr"])
+    assert not (run / "exports").exists()
+    export_run(run, ["csr"], force=True)
+    assert files_under(run / "exports") == CSR_FILES
+
+
+HOSTILE = 'x](http://a) | `rm` <script>\n# **bold** _it_ */ "; system("true"); %s \\ \u202e'
+
+
+def test_texts_from_a_run_do_not_reach_the_card_unescaped(checkpoint, tmp_path):
+    run = checkpoint.parent.parent
+    manifest = {"checkpoint": checkpoint.name, "name": HOSTILE, "git_commit": HOSTILE}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    export_run(run, ["csr"])
+    card = (run / "exports/csr/card.md").read_text(encoding="utf-8")
+    row = next(line for line in card.splitlines() if line.startswith("| run |"))
+    assert row.count(" | ") == 1
+    assert "\u202e" not in card
+    cell = row.removeprefix("| run |").removesuffix("|").replace("\\\\", "")
+    assert re.findall(r"(?<!\\)[`*_<>\[\]|]", cell) == []
+    assert len(re.findall(r"\\[`*_<>\[\]|]", cell)) == 13
+
+
+def test_the_card_says_how_to_call_it_and_where_it_comes_from(tmp_path):
+    export_run(TRAINED, ["csr"], tmp_path)
+    card = (tmp_path / "csr/card.md").read_text(encoding="utf-8")
+    digest = hashlib.sha256((tmp_path / "csr/agent.safetensors").read_bytes()).hexdigest()
+    for text in (digest, 'Agent.load("agent.safetensors"', "330 of 330", "Rule R", "t\\_env | 3000"):
+        assert text in card
 
 
 def test_a_folder_that_cannot_be_made(checkpoint, tmp_path):

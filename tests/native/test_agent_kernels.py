@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from mast_edge.artifact import make_layer
+from mast_edge.layers import make_layer
 from mast_edge.dense_agent import assemble, forward
 from mast_edge.native._core import AgentCell, AgentModel
 from mast_edge.runtime.backends.csr import add_layer
@@ -16,7 +16,7 @@ HUNDRED = AgentSpec(obs_dim=300, n_actions=6, n_agents=1, hidden_dim=100)
 def native(spec, weights, masks, sparse):
     model = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
     for name in LAYERS:
-        layer = make_layer(weights[f"{name}.weight"], weights[f"{name}.bias"], masks.get(name))
+        layer = make_layer(name, weights[f"{name}.weight"], weights[f"{name}.bias"], masks.get(name))
         add_layer(model, name, layer, sparse)
     return model
 
@@ -82,7 +82,7 @@ def test_gru_cell_by_hand():
         "fc2": ([[1]], [0]),
     }
     for name, (weight, bias) in rows.items():
-        add_layer(model, name, make_layer(np.float32(weight), np.float32(bias), None), True)
+        add_layer(model, name, make_layer("fc1", np.float32(weight), np.float32(bias), None), True)
     hidden, q = np.float32([[-0.2]]), np.empty((1, 1), np.float32)
     model.step_many(np.float32([[0.5]]), np.array([-1]), np.array([0]), hidden, q)
     assert abs(hidden[0, 0] - 0.1654511518684013) < 1e-6
@@ -93,14 +93,14 @@ def test_activations_stay_within_their_stated_error():
     """A one-unit agent whose new gate is tanh(obs) and update gate is closed: h' = tanh(x)."""
     model = AgentModel(1, 1, 1, 2)
     add_layer(
-        model, "fc1", make_layer(np.float32([[1, 0, 0], [-1, 0, 0]]), np.zeros(2, np.float32), None), True
+        model, "fc1", make_layer("fc1", np.float32([[1, 0, 0], [-1, 0, 0]]), np.zeros(2, np.float32), None), True
     )
     gates = np.zeros((6, 2), np.float32)
     gates[4] = [1, -1]
     bias = np.float32([0, 0, -100, -100, 0, 0])
-    add_layer(model, "gru_ih", make_layer(gates, bias, None), True)
-    add_layer(model, "gru_hh", make_layer(np.zeros((6, 2), np.float32), np.zeros(6, np.float32), None), True)
-    add_layer(model, "fc2", make_layer(np.float32([[1, 0]]), np.zeros(1, np.float32), None), True)
+    add_layer(model, "gru_ih", make_layer("gru_ih", gates, bias, None), True)
+    add_layer(model, "gru_hh", make_layer("gru_hh", np.zeros((6, 2), np.float32), np.zeros(6, np.float32), None), True)
+    add_layer(model, "fc2", make_layer("fc1", np.float32([[1, 0]]), np.zeros(1, np.float32), None), True)
     x = np.linspace(-12, 12, 20_001, dtype=np.float32)[:, None]
     hidden, q = np.zeros((len(x), 2), np.float32), np.empty((len(x), 1), np.float32)
     ids = np.zeros(len(x), np.int64)

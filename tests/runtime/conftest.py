@@ -6,13 +6,13 @@ from tests.agents import MAP_3M, TINY, write_checkpoint
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """(spec, sparsity) -> checkpoint folder with csr and onnx exports beside it, made once."""
+    """(spec, sparsity) -> checkpoint folder with csr, onnx and c exports beside it, made once."""
     made = {}
 
     def make(spec=MAP_3M, sparsity=0.9):
         if (spec, sparsity) not in made:
             folder = write_checkpoint(tmp_path_factory.mktemp("run") / "checkpoint", spec, sparsity)
-            export_run(folder, ["csr", "onnx"])
+            export_run(folder, ["csr", "onnx", "c"])
             made[spec, sparsity] = folder
         return made[spec, sparsity]
 

@@ -13,6 +13,7 @@ FILES = {
     "numpy": "exports/csr/agent.safetensors",
     "csr": "exports/csr/agent.safetensors",
     "onnx": "exports/onnx/agent.onnx",
+    "c": "exports/c/agent.c",
     "torch": ".",
 }
 CASES = [(TINY, 0.8), (MAP_3M, 0.0), (MAP_3M, 0.9), (MAP_3M, 0.95)]

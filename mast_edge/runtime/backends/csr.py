@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mast_edge.artifact import Artifact, CsrLayer, Layer
+from mast_edge.artifact import Artifact
 from mast_edge.artifact_read import read_artifact
 from mast_edge.dense_agent import Floats, Ints
 from mast_edge.errors import MissingInput
 from mast_edge.golden import check_golden
+from mast_edge.layers import Layer
 from mast_edge.runtime.backends.base import Cell, Model
 from mast_edge.runtime.backends.numpy_ import NumpyBackend
 
@@ -31,7 +32,7 @@ def csr_layers(layers: Mapping[str, Layer]) -> set[str]:
     return {
         name
         for name, layer in layers.items()
-        if layer.kind == "csr" and layer.nnz <= (1 - CSR_FROM_SPARSITY[name]) * layer.rows * layer.cols
+        if layer.kind != "dense" and layer.nnz <= (1 - CSR_FROM_SPARSITY[name]) * layer.rows * layer.cols
     }
 
 
@@ -81,14 +82,8 @@ class CsrModel:
 
 def add_layer(native: "AgentModel", name: str, layer: Layer, sparse: bool) -> None:
     """Hands one layer to the native core, to be run from CSR (`sparse`) or from a dense table."""
-    if isinstance(layer, CsrLayer):
-        values, indices, indptr = layer.values, layer.indices, layer.indptr
-    else:
-        rows, cols = layer.weight.shape
-        values = layer.weight.ravel()
-        indices = np.tile(np.arange(cols, dtype=np.uint32), rows)
-        indptr = np.arange(rows + 1, dtype=np.uint32) * np.uint32(cols)
-    native.add(name, values, indices.astype(np.uint32), indptr.astype(np.uint32), layer.bias, sparse)
+    values, indices, indptr = layer.rows_csr()
+    native.add(name, values, indices, indptr, layer.bias, sparse)
 
 
 class CsrBackend:

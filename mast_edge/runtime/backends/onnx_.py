@@ -1,6 +1,10 @@
-"""The exported ONNX model in onnxruntime, one thread, buffers bound once per agent."""
+"""The exported ONNX models in onnxruntime, one thread, buffers bound once per agent.
+
+Dense or sparse form, with or without `avail`: the action is chosen outside the model, as in every runtime.
+"""
 
 import hashlib
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,27 +14,45 @@ from mast_edge.artifact_header import strict_json
 from mast_edge.contract import AgentContract
 from mast_edge.dense_agent import Floats
 from mast_edge.errors import ArtifactInconsistent, ArtifactMalformed, MissingExtra, MissingInput
+from mast_edge.onnx_graph import (
+    METADATA_KEY,
+    dense_nodes,
+    dense_tensors,
+    ports,
+    sparse_nodes,
+    sparse_tensors,
+    weight_name,
+)
 from mast_edge.runtime.backends.base import Cell, Model, RowsCell, RowsModel
-from mast_edge.runtime.backends.onnx_guard import read_guarded
-from mast_edge.spec import AgentSpec
-
-METADATA_KEY = "mast_edge"
+from mast_edge.runtime.backends.onnx_guard import GuardedModel, read_guarded
+from mast_edge.spec import LAYERS
 
 
 class OnnxModel(RowsModel):
     """An agent as an inference session; sessions may be run by several threads."""
 
     def __init__(
-        self, session: Any, ort: Any, contract: AgentContract, sha256: str, provenance: dict[str, Any]
+        self,
+        session: Any,
+        ort: Any,
+        contract: AgentContract,
+        sha256: str,
+        provenance: dict[str, Any],
+        form: str,
+        with_avail: bool,
     ) -> None:
-        """Keeps an open session; the rest as in `Model`."""
-        super().__init__(contract, sha256, provenance, f"onnxruntime {ort.__version__}: GRU node, 1 thread")
+        """Keeps an open session; `form` goes into `path_taken`, the rest as in `Model`."""
+        super().__init__(contract, sha256, provenance, f"onnxruntime {ort.__version__}: {form}, 1 thread")
         self.session = session
         self.ort = ort
+        self.with_avail = with_avail
 
     def step_rows(self, rows: Floats, hidden: Floats) -> tuple[Floats, Floats]:
         """See `RowsModel`."""
-        q, after = self.session.run(["q", "hidden_next"], {"obs": rows, "hidden": hidden})
+        inputs = {"obs": rows, "hidden": hidden}
+        if self.with_avail:
+            inputs["avail"] = np.ones((len(rows), self.contract.spec.n_actions), np.bool_)
+        q, after = self.session.run(["q", "hidden_next"], inputs)
         return q, after
 
     def cell(self, agent_id: int) -> Cell:
@@ -53,6 +75,10 @@ class BoundCell(RowsCell):
         self._binding = model.session.io_binding()
         self._binding.bind_ortvalue_input("obs", wrap(self._fixed_row))
         self._binding.bind_ortvalue_input("hidden", wrap(self._fixed_hidden))
+        if model.with_avail:
+            # onnxruntime wants every input, also for outputs that do not depend on it.
+            self._all_available = np.ones((1, spec.n_actions), np.bool_)
+            self._binding.bind_ortvalue_input("avail", wrap(self._all_available))
         self._binding.bind_ortvalue_output("q", wrap(self._fixed_q))
         self._binding.bind_ortvalue_output("hidden_next", wrap(self._fixed_after))
 
@@ -64,7 +90,7 @@ class BoundCell(RowsCell):
 
 
 class OnnxBackend:
-    """Runs `agent.onnx`; needs the extra `onnx`."""
+    """Runs `agent.onnx` or `agent.sparse.onnx`; needs the extra `onnx`."""
 
     name: ClassVar[str] = "onnx"
 
@@ -73,10 +99,11 @@ class OnnxBackend:
         """See `Backend.load`.
 
         Args:
-            path: `agent.onnx` of an export.
+            path: `agent.onnx` or `agent.sparse.onnx` of an export.
         """
         try:
             import onnxruntime
+            from onnxruntime.capi import onnxruntime_pybind11_state as ort
         except ImportError as problem:
             raise MissingExtra("runtime onnx", "onnxruntime", "onnx") from problem
         if path.is_dir() or path.suffix == ".safetensors":
@@ -86,20 +113,22 @@ class OnnxBackend:
             )
         guarded = read_guarded(path)
         contract, provenance = _metadata(str(path), guarded.properties)
-        _check_tensors(str(path), guarded.tensors, contract.spec)
+        form, with_avail = _check_graph(str(path), guarded, contract)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:
             session = onnxruntime.InferenceSession(guarded.data, options, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError) as problem:
+        except (
+            *(ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented),
+            *(ort.RuntimeException, RuntimeError, ValueError),
+        ) as problem:
             raise ArtifactMalformed(
-                f"{path}: model must be one that onnxruntime loads; "
-                f"got {str(problem).splitlines()[0]}. Export again."
+                f"{path}: model must be one that onnxruntime loads; got {problem!s:.200}. Export again."
             ) from problem
-        _check_signature(str(path), session, contract)
-        return OnnxModel(session, onnxruntime, contract, hashlib.sha256(guarded.data).hexdigest(), provenance)
+        sha256 = hashlib.sha256(guarded.data).hexdigest()
+        return OnnxModel(session, onnxruntime, contract, sha256, provenance, form, with_avail)
 
 
 def _metadata(who: str, properties: dict[str, str]) -> tuple[AgentContract, dict[str, Any]]:
@@ -111,36 +140,31 @@ def _metadata(who: str, properties: dict[str, str]) -> tuple[AgentContract, dict
     return contract, provenance
 
 
-def _check_tensors(who: str, found: dict[str, tuple[int, ...]], spec: AgentSpec) -> None:
-    h, a = spec.hidden_dim, spec.n_actions
-    expected: dict[str, tuple[int, ...]] = {
-        "fc1.weight": (h, spec.input_dim),
-        "fc1.bias": (h,),
-        "gru.W": (1, 3 * h, h),
-        "gru.R": (1, 3 * h, h),
-        "gru.B": (1, 6 * h),
-        "fc2.weight": (a, h),
-        "fc2.bias": (a,),
-        "sequence_axis": (1,),
-    }
-    if found != expected:
-        odd = sorted(dict(found.items() ^ expected.items()))
+def _check_graph(who: str, found: GuardedModel, contract: AgentContract) -> tuple[str, bool]:
+    """Refuses anything but the graph that the exporter makes for this contract; (form, with avail)."""
+    spec, with_avail = contract.spec, "avail" in found.inputs
+    wanted = [[*table.items()] for table in ports(spec, with_avail)]
+    signature = [[*table.items()] for table in (found.inputs, found.outputs)]
+    if signature != wanted:
+        raise ArtifactInconsistent(
+            f"{who}: inputs and outputs must be {wanted}, as its contract says; got {signature!s:.400}. "
+            "Export again."
+        )
+    if any(node.operator == "GRU" for node in found.nodes):
+        form, tensors, nodes = "GRU node", dense_tensors(spec, with_avail), dense_nodes(spec, with_avail)
+    else:
+        constants = {node.outputs[0] for node in found.nodes if node.operator == "Constant"}
+        sparse = [layer for layer in LAYERS if weight_name(layer) in constants]
+        form, tensors = "sparse weights written out", sparse_tensors(spec, with_avail)
+        nodes = sparse_nodes(sparse, with_avail)
+    if found.tensors != tensors:
+        odd = sorted(dict(found.tensors.items() ^ tensors.items()))
         raise ArtifactInconsistent(
             f"{who}: tensors must have the shapes of its contract; got a difference in {odd}. Export again."
         )
-
-
-def _check_signature(who: str, session: Any, contract: AgentContract) -> None:
-    spec = contract.spec
-    expected = [
-        ("obs", spec.input_dim),
-        ("hidden", spec.hidden_dim),
-        ("q", spec.n_actions),
-        ("hidden_next", spec.hidden_dim),
-    ]
-    found = [(entry.name, *entry.shape[1:]) for entry in (*session.get_inputs(), *session.get_outputs())]
-    if found != expected:
-        raise ArtifactInconsistent(
-            f"{who}: inputs and outputs must be {expected}, as its contract says; got {found!s:.200}. "
-            "Export again."
-        )
+    for at, (node, ours) in enumerate(zip_longest(found.nodes, nodes)):
+        if node != ours:
+            raise ArtifactInconsistent(
+                f"{who}: node {at} must be {ours!s:.200}; got {node!s:.200}. Export again."
+            )
+    return form, with_avail
