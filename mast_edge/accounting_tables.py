@@ -19,6 +19,8 @@ FEW = 3
 """Configs that are shown layer by layer without being asked."""
 RULE = "Rule R: formulas that reproduce the paper's table; a FLOPs ratio is not a speed-up"
 KEPT = "Rule R: formulas. kept: integer masks, what training holds"
+KINDS = {"dense": "dense", "sparse": "Rule R", "realised": "kept"}
+"""Field of a row -> what it is called."""
 TOTALS = (
     ("agent, parameters", "agent_params", None),
     ("mixer, parameters", "mixer_params", None),
@@ -65,8 +67,8 @@ def agent_label(row: Row) -> str:
     agent = [at for at in row["layers"] if at["network"] == "agent"]
     patterns = dict.fromkeys(at["pattern"] for at in agent if at["pattern"] not in ("element", "dense"))
     width = agent[0]["shape"][0]
-    unusual = [*(["tiny"] if row["method"] == "tiny" else []), *patterns]
-    return " ".join([f"{row['map']} {row['sparsity']:.0%}", *unusual, *([f"H {width}"] if width != 64 else [])])
+    words = [row["map"], f"{row['sparsity']:.0%}", *(["tiny"] if row["method"] == "tiny" else []), *patterns]
+    return " ".join([*words, *([f"H {width}"] if width != 64 else [])])
 
 
 def table(
@@ -137,19 +139,19 @@ def _counted(summary: Row | None) -> list["Table | str"]:
 
 
 def _sizes(rows: Sequence[Row]) -> "Table":
-    heads = ["config", *(f"{part} {kind}" for part in ("agent", "all") for kind in ("dense", "Rule R", "kept"))]
+    heads = ["config", *(f"{part} {kind}" for part in ("agent", "all") for kind in KINDS.values())]
     body = [[config_label(row), *_three(row, "agent_params"), *_three(row, "total_size")] for row in rows]
     return table("Parameters: one agent, and all networks with targets", 1, heads, body, KEPT)
 
 
 def _flops(rows: Sequence[Row]) -> "Table":
-    heads = ["config", *(f"{part} {kind}" for part in ("update", "act") for kind in ("dense", "Rule R", "kept"))]
+    heads = ["config", *(f"{part} {kind}" for part in ("update", "act") for kind in KINDS.values())]
     body = [[config_label(row), *_three(row, "train_flops"), *_three(row, "test_flops")] for row in rows]
     return table("Rule R FLOPs: an update per sample, and one decision of one agent", 1, heads, body, RULE)
 
 
 def _three(row: Row, key: str) -> list[str]:
-    return [number(row[kind][key]) for kind in ("dense", "sparse", "realised")]
+    return [number(row[kind][key]) for kind in KINDS]
 
 
 def _totals(row: Row) -> "Table":
@@ -159,18 +161,19 @@ def _totals(row: Row) -> "Table":
     chosen = f" --variant {row['variant']}" if row["variant"] else ""
     body = []
     for label, key, column in TOTALS:
-        dense, sparse, kept = (row[kind][key] for kind in ("dense", "sparse", "realised"))
+        dense, sparse, kept = (row[kind][key] for kind in KINDS)
         rule = f"{sparse / dense:.3f}" if dense else "-"  # VDN has no mixer
         if column:
             rule = _marked(row, column)
         shares = [rule, _printed(row, column) if column else "-", f"{kept / dense:.5f}" if dense else "-"]
-        body.append([label, number(dense), number(sparse), number(kept), *shares])
-    heads = ["", "dense", "Rule R", "kept", "Rule R / dense", "paper", "kept / dense"]
+        body.append([label, *_three(row, key), *shares])
+    heads = ["", *KINDS.values(), "Rule R / dense", "paper", "kept / dense"]
     return table(f"{row['config']}{chosen}: {what}", 1, heads, body, f"{RULE}. kept: integer masks")
 
 
 def _layers(row: Row) -> "Table":
-    heads = ["network", "layer", "pattern", "out x in", "kept", "density", "target", "FLOPs dense", "FLOPs kept"]
+    heads = ["network", "layer", "pattern", "out x in", "kept", "density", "target"]
+    heads += ["FLOPs dense", "FLOPs kept"]
     body = [
         [
             *(at["network"], at["name"], at["pattern"], f"{at['shape'][0]} x {at['shape'][1]}"),

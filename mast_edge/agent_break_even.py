@@ -1,4 +1,4 @@
-"""From which sparsity on CSR tables are no slower than dense ones, on this machine: per layer, and for the agent.
+"""The sparsity from which CSR tables are no slower than dense ones here: of each layer, and of the agent.
 
 Source: accounting.md 7.5.
 """

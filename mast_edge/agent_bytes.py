@@ -1,4 +1,4 @@
-"""Bytes of one exported agent, part by part, as they stand in its file, and what the same agent takes otherwise.
+"""Bytes of one exported agent, part by part as they stand in its file, and what it would take otherwise.
 
 Source: accounting.md 7.2; runtime.md section 3 ("Sizes in bytes").
 """
@@ -119,10 +119,12 @@ def agent_bytes(agent: CostedAgent) -> AgentBytes:
 
 
 def _rule_r_ratio(agent: CostedAgent) -> float | None:
-    own = agent.spec.layer_shapes()
-    if agent.dense is not None:
-        return size(own, 0.0) / size(agent.dense[0].layer_shapes(), 0.0)
-    return None if agent.sparsity is None else size(own, agent.sparsity) / size(own, 0.0)
+    """Of an agent that keeps all its weights, as a narrow one does, the sparsity it is matched to is not used."""
+    full = agent.spec if agent.dense is None else agent.dense[0]
+    sparsity = agent.sparsity if agent.masks else 0.0
+    if sparsity is None:
+        return None
+    return size(agent.spec.layer_shapes(), sparsity) / size(full.layer_shapes(), 0.0)
 
 
 def file_parts(file: bytes) -> dict[str, int]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CALLS = 1000
 WARM_UP = 100
 LARGE_BATCH = 64
+PACKAGES = ("python", "numpy", "mast-edge")
+"""Whose versions a time is read with."""
 
 Call = Callable[[int], object]
 """Given the number of the call."""
@@ -55,8 +57,8 @@ class Latency:
         host: machine, date and versions.
         calls: timed calls per number, after `WARM_UP` more.
         batches: agents decided for in one call -> choice of tables (`CostedAgent.table_choices`) -> times.
-            Batch 1 is `AgentCell.act`, observations checked; others are `AgentModel.step_many`, which runs the
-            agents one after the other. The call from Python is part of all.
+            Batch 1 is `AgentCell.act`, observations checked; others are `AgentModel.step_many`, which runs
+            the agents one after the other. The call from Python is part of all.
         max_abs_q_difference: between dense and CSR tables, along the agent's inputs.
         same_actions: share of equal greedy actions there.
     """
@@ -172,7 +174,7 @@ def host() -> dict[str, Any]:
         "machine": platform.machine(),
         "vectors": _core.agent_vectors(),
         "compiler": _core.agent_compiler(),
-        "versions": {name: found for name, found in versions().items() if name in ("python", "numpy", "mast-edge")},
+        "versions": {name: found for name, found in versions().items() if name in PACKAGES},
         "threads": 1,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }

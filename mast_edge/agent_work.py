@@ -85,7 +85,7 @@ class AgentWork:
                 {
                     **{"name": layer.name, "kernel": layer.kernel, "dense": layer.dense, "nnz": layer.nnz},
                     "executed": layer.executed,
-                    "utilisation": layer.nnz / layer.executed["runtime"] if layer.executed["runtime"] else None,
+                    "utilisation": _utilisation(layer.nnz, layer.executed["runtime"]),
                 }
                 for layer in self.layers
             ],
@@ -94,9 +94,13 @@ class AgentWork:
             "executed": totals,
             "executed_per_joint_step": {choice: self.n_agents * n for choice, n in totals.items()},
             "ratios": {choice: n / self.dense for choice, n in totals.items()},
-            "utilisation": {choice: self.nnz / n for choice, n in totals.items() if n},
+            "utilisation": {choice: _utilisation(self.nnz, n) for choice, n in totals.items()},
             "other": self.other,
         }
+
+
+def _utilisation(nnz: int, executed: float) -> float | None:
+    return nnz / executed if executed else None
 
 
 def agent_work(agent: CostedAgent) -> AgentWork:

@@ -100,6 +100,7 @@ def _offered(formats: Sequence[str], precision: str, quiet: bool) -> tuple[str, 
 
 def _tables(report: dict[str, Any]) -> list[Any]:
     from mast_edge.console import pairs_table, rows_table
+    from mast_edge.real_tables import real_tables
 
     files = [
         [
@@ -115,7 +116,7 @@ def _tables(report: dict[str, Any]) -> list[Any]:
     layers = [[layer[name] for name in LAYER_COLUMNS] for layer in report["layers"]]
     return [
         rows_table(FILE_COLUMNS, files, "Exported and verified"),
-        pairs_table("Bytes of the csr artifact", report["size"]),
-        pairs_table("FLOPs of one decision (Rule R: a count, not a speed-up)", report["flops"]),
         rows_table(LAYER_COLUMNS, layers, "Layers"),
+        pairs_table("Rule R", {f"FLOPs {name}": value for name, value in report["flops"].items()}),
+        *real_tables({report["env"]["map"]: report["real"]}, detailed=False),
     ]

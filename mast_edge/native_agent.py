@@ -44,6 +44,11 @@ def native_model(spec: AgentSpec, layers: Mapping[str, Layer], sparse: Set[str])
 
     model = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
     for name, layer in layers.items():
-        values, indices, indptr = layer.rows_csr()
-        model.add(name, values, indices, indptr, layer.bias, name in sparse)
+        add_layer(model, name, layer, name in sparse)
     return model
+
+
+def add_layer(model: "AgentModel", name: str, layer: Layer, sparse: bool) -> None:
+    """Hands one layer to the native core, to be run from CSR (`sparse`) or from a dense table."""
+    values, indices, indptr = layer.rows_csr()
+    model.add(name, values, indices, indptr, layer.bias, sparse)

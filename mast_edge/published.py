@@ -61,9 +61,9 @@ GAMES = {
 MISSES = {
     ("ow_qmix", "2s3z", "total_size_ratio"): (
         "Total Size of OW-QMIX on 2s3z is the one cell of the 36 that Rule R misses: it gives 0.106575 and "
-        "prints 0.107, the paper prints 0.106. It lies 7.5e-5 beyond the rounding limit. Conventions that hit "
-        "all 12 totals exist, but they contradict the paper's Table 6 or the published OW-QMIX network and "
-        "were found only by searching after the miss, so none was adopted (accounting.md 5)."
+        "prints 0.107, the paper prints 0.106. It lies 7.5e-5 beyond the rounding limit. Conventions that "
+        "hit all 12 totals exist, but they contradict the paper's Table 6 or the published OW-QMIX network "
+        "and were found only by searching after the miss, so none was adopted (accounting.md 5)."
     )
 }
 """(algorithm, map, column) -> why it differs."""

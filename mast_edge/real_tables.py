@@ -19,9 +19,9 @@ RULE_R = (
     "compresses too: compare with its zipped bytes."
 )
 UTILISATION = (
-    "Counted by the kernels: padding included, inputs that are zero left out by dense tables, so kept / runtime "
-    "can pass 1. other: one-hot columns added, ReLUs, tanh and sigmoid. Rule R counts (2 in - 1) out per layer, so "
-    "its ratio differs from kept / (in x out) in the third or fourth decimal."
+    "Counted by the kernels: padding included, inputs that are zero left out by dense tables, so "
+    "kept / runtime can pass 1. other: one-hot columns added, ReLUs, tanh and sigmoid. Rule R counts "
+    "(2 in - 1) out per layer, so its ratio differs from kept / (in x out) in the third or fourth decimal."
 )
 
 
@@ -43,7 +43,7 @@ def real_tables(agents: Mapping[str, Costs], detailed: bool) -> list["Table | st
     if timed:
         shown += [_latency(timed), _break_even(timed)]
     elif counted:
-        shown.append("Times are not taken: --measure times these agents on this machine.")
+        shown.append("Times are not taken here: mast-edge account CONFIG --measure takes them.")
     else:
         shown.append(f"Operations and times: {first['note']}")
     return shown
@@ -89,7 +89,7 @@ def _macs(agents: Mapping[str, Costs]) -> "Table":
             [
                 *(label, ", ".join(from_csr) or "none", number(of["dense"]), number(of["nnz"]), *executed),
                 f"{of['ratios']['runtime']:.3f}",
-                number(of["utilisation"].get("runtime"), 3),
+                number(of["utilisation"]["runtime"], 3),
                 number(sum(of["other"].values())),
             ]
         )
@@ -119,20 +119,23 @@ def _latency(agents: Mapping[str, Costs]) -> "Table":
     body = []
     for label, costs in agents.items():
         for batch in costs["latency"]["batches"]:
-            times = [f"{t['median']:.2f} ({t['p10']:.2f}-{t['p90']:.2f})" for t in (batch[c] for c in CHOICES)]
             over = [f"{batch['dense_over'][choice]:.2f}" for choice in CHOICES[1:]]
-            body.append([label, number(batch["batch"]), *times, *over])
+            body.append([label, number(batch["batch"]), *(_times(batch[c]) for c in CHOICES), *over])
     first = next(iter(agents.values()))["latency"]
     host, worst = first["host"], max(c["latency"]["max_abs_q_difference"] for c in agents.values())
     known = ", ".join(f"{name} {version}" for name, version in host["versions"].items())
     caption = (
-        f"Median (p10-p90) of {first['calls']} calls each, interleaved, {host['threads']} thread, the call from "
-        f"Python included; {host['cpu']}, {host['vectors']}, {host['compiler']}, {known}, {host['date']}. "
-        f"The dense tables are this package's own and hold the same weights; largest |dQ| {worst:.1g}. "
-        "Energy: not measured."
+        f"Median (p10-p90) of {first['calls']} calls each, interleaved, {host['threads']} thread, the call "
+        f"from Python included; {host['cpu']}, {host['vectors']}, {host['compiler']}, {known}, "
+        f"{host['date']}. The dense tables are this package's own and hold the same weights; "
+        f"largest |dQ| {worst:.1g}. Energy: not measured."
     )
     heads = ["agent", "batch", "all dense, us", "all CSR, us", "runtime, us", "dense / CSR", "/ runtime"]
     return table("Measured time of a call; batch: agents in it", 1, heads, body, caption)
+
+
+def _times(found: Mapping[str, float]) -> str:
+    return f"{found['median']:.2f} ({found['p10']:.2f}-{found['p90']:.2f})"
 
 
 def _break_even(agents: Mapping[str, Costs]) -> "Table":
@@ -150,7 +153,8 @@ def _break_even(agents: Mapping[str, Costs]) -> "Table":
         "Smallest sparsity at which the median of CSR is not above that of our dense kernel; straight lines "
         "between the points of the sweep. fc1 without one-hot columns."
     )
-    return table("Measured break-even of CSR", 3, ["agent", "what", "out x in", "CSR no slower from"], body, caption)
+    heads = ["agent", "what", "out x in", "CSR no slower from"]
+    return table("Measured break-even of CSR", 3, heads, body, caption)
 
 
 def _sparsity(value: float | None) -> str:

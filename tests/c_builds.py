@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 from mast_edge.c_contract import CContract
@@ -11,6 +12,8 @@ from mast_edge.errors import EnvironmentUnavailable
 from mast_edge.export.c_source import c_files
 from mast_edge.layers import layers_of
 from mast_edge.runtime.backends.c_ import CModel
+from mast_edge.spec import AgentSpec
+from mast_edge.topology import random_topology
 from tests.agents import env_of, random_agent
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
@@ -38,3 +41,18 @@ def compiled(spec, layers, precision, fc1_shift=11, tolerance=1e-5, prefix="agen
     contract = AgentContract.of(spec, env_of(spec))
     found = CContract(contract, prefix, precision, shift, 0.0 if shift else tolerance, {})
     return CModel(found, "", load_library(files, compiler), compiler)
+
+
+def mixed_layers(precision, seed=4):
+    """Every kind of layer in one small agent: blocks of 8, rows, blocks of 4 with short groups, dense."""
+    spec = AgentSpec(obs_dim=21, n_actions=11, n_agents=3, hidden_dim=18)
+    rng = np.random.default_rng(seed)
+    patterns = {"fc1": "8x1", "gru_ih": "element", "gru_hh": "4x1", "fc2": "element"}
+    masks = random_topology(spec.layer_shapes(), 0.8, rng, patterns)
+    masks.pop("fc2")
+    weights = {}
+    for name, (out, in_) in spec.layer_shapes().items():
+        dense = rng.normal(size=(out, in_)).astype(np.float32)
+        weights[f"{name}.weight"] = np.where(masks.get(name, True), dense, np.float32(0))
+        weights[f"{name}.bias"] = rng.normal(size=out).astype(np.float32)
+    return spec, layers_of(weights, masks, precision)

@@ -24,13 +24,12 @@ def text(result, layers=False):
 
 
 def table_1():
-    return account(
-        *(
-            Setting("t", cell.map_name, "mast", cell.sparsity, Model(cell.algorithm, *published.GAMES[cell.map_name]),
-                    variant=f"{cell.algorithm}-{cell.map_name}")
-            for cell in published.TABLE_1
-        )
-    )  # fmt: skip
+    settings = []
+    for cell in published.TABLE_1:
+        model = Model(cell.algorithm, *published.GAMES[cell.map_name])
+        name = f"{cell.algorithm}-{cell.map_name}"
+        settings.append(Setting("t", cell.map_name, "mast", cell.sparsity, model, variant=name))
+    return account(*settings)
 
 
 def test_one_config_shows_totals_and_layers():

@@ -33,7 +33,10 @@ def agent(spec=MAP_3M, sparsity=0.95, **more):
 
 
 @pytest.mark.parametrize(
-    ("name", "sparsity", "nnz", "dense", "values", "indices", "pointers", "biases", "csr", "bitmask", "ratios"),
+    (
+        *("name", "sparsity", "nnz", "dense", "values", "indices", "pointers", "biases"),
+        *("csr", "bitmask", "ratios"),
+    ),
     [
         ("3m", 0.95, 1394, 113188, 5576, 1394, 922, 1828, 9720, 10884, (0.086, 0.096, 0.065)),
         ("3m", 0.90, 2787, 113188, 11148, 2787, 922, 1828, 16685, 16456, (0.147, 0.145, 0.115)),
@@ -139,6 +142,19 @@ def test_a_narrow_agent_is_compared_with_the_full_one():
     assert found.dense_file > 113188
 
 
+def test_rule_r_of_agents_whose_sparsity_is_unknown_or_not_used():
+    weights, masks = agent_of_tests(MAP_3M, 0.95)
+    contract, inputs = AgentContract.of(MAP_3M, env_of(MAP_3M)), greedy_rows(MAP_3M, weights)
+
+    def ratio(masks, sparsity, dense=None):
+        return agent_bytes(CostedAgent(contract, weights, masks, inputs, sparsity, dense=dense)).rule_r_ratio
+
+    by_hand = (0.05 * 27840 + 457) / 28297
+    assert ratio(masks, 0.95) == ratio(masks, 0.95, (MAP_3M, weights)) == pytest.approx(by_hand, rel=1e-12)
+    assert ratio(masks, None) is None
+    assert ratio({}, 0.95) == 1.0
+
+
 def test_the_random_agent_is_the_same_every_time_and_like_its_setting():
     one, two = agent(patterns={"gru_ih": "8x1"}), agent(patterns={"gru_ih": "8x1"})
     assert json.dumps(agent_costs(one, measure=False).to_json()) == json.dumps(
@@ -234,7 +250,7 @@ def test_without_the_native_core_bytes_remain_and_the_rest_says_why(monkeypatch)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["3m", "2c_vs_64zg"])
 def test_csr_loses_when_full_and_wins_when_nearly_empty(name):
-    """Of W_hh, whose inputs are never zero: the ends of the sweep are far from the break-even on any machine."""
+    """Of W_hh, whose inputs are never zero: the ends of the sweep are far from the break-even anywhere."""
     sweep = break_even(SPECS[name]).sweeps[2]
     assert sweep.csr[0] > 2 * sweep.dense[0]
     assert sweep.csr[-1] < sweep.csr[0] / 4

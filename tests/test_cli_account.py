@@ -60,7 +60,8 @@ def test_one_variant_can_be_named(call):
 def test_a_config_of_its_own_has_the_published_values_beside_it(call):
     row = call("account", CONFIG, "--json").json["rows"][0]
     assert row["published"]["total_size_ratio"] == 0.066
-    for change in ("sparsity=0.9", "method=rigl", "network.hidden_dim=32", "env.options.obs_last_action=true"):
+    options = "env.options.obs_last_action=true"
+    for change in ("sparsity=0.9", "method=rigl", "network.hidden_dim=32", options):
         assert call("account", CONFIG, "--set", change, "--json").json["rows"][0]["published"] is None
 
 
@@ -127,7 +128,11 @@ def test_equal_agents_are_looked_at_once(call, monkeypatch):
 
     seen = []
     real = account_configs.agent_costs
-    counting = lambda agent, measure: seen.append(agent) or real(agent, measure)  # noqa: E731
+
+    def counting(agent, measure):
+        seen.append(agent)
+        return real(agent, measure)
+
     monkeypatch.setattr(account_configs, "agent_costs", counting)
     rows = call("account", TABLE_1, "--json").json["rows"]
     assert (len(seen), len(rows)) == (8, 12)

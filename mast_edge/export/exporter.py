@@ -6,6 +6,7 @@ along the recorded episodes, described, and only then moved into place, the repo
 Source: cli.md (`export`), runtime.md sections 3 to 5, parity_and_safety.md section 6.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -188,6 +189,8 @@ def _export_one(
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # succeeds only where nothing was ever exported
     return entries
 
 

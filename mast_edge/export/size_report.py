@@ -28,12 +28,13 @@ def describe(job: Job, measure: bool = True) -> dict[str, Any]:
     costs = agent_costs(
         CostedAgent(
             job.contract,
-            checkpoint.weights,
+            job.weights,
             checkpoint.masks,
             job.reference.recorded,
             checkpoint.index.get("sparsity"),
             job.precision,
             job.provenance,
+            dense=(job.contract.spec, checkpoint.weights),
         ),
         measure,
     )

@@ -10,8 +10,7 @@ FILE_NAME = "agent.safetensors"
 
 def export_csr(job: Job, folder: Path) -> dict[str, Path]:
     """Writes `agent.safetensors` into `folder`; see `exporter.export_run` for what happens next."""
-    checkpoint = job.checkpoint
-    data = build_artifact(job.contract, checkpoint.weights, checkpoint.masks, job.provenance, job.precision)
+    data = build_artifact(job.contract, job.weights, job.checkpoint.masks, job.provenance, job.precision)
     path = folder / FILE_NAME
     path.write_bytes(data)
     return {"csr": path}
