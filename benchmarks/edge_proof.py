@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,9 @@ from benchmarks.edge.targets import TARGETS, Target
 from benchmarks.output import add_output_options, finish
 from mast_edge.checkpoint_files import AgentCheckpoint, Recorded, read_agent, read_recorded
 from mast_edge.console import out, remark, rows_table
-from mast_edge.dense_agent import Floats
 from mast_edge.errors import EnvironmentUnavailable, MastEdgeError
 from mast_edge.export.exporter import find_checkpoint
 from mast_edge.export.job import Job
-from mast_edge.export.rounding import rounded_weights
 from mast_edge.export.to_c import export_c
 from mast_edge.export.verify import Reference, reference_of
 from mast_edge.golden import STEPS
@@ -78,10 +76,7 @@ class Case:
         """What the exporter is given for a variant."""
         dense = replace(self.checkpoint, masks={})
         checkpoint = dense if variant == "dense_f32" else self.checkpoint
-        weights: Mapping[str, Floats] = checkpoint.weights
-        if VARIANTS[variant] == "int8":
-            weights = rounded_weights(checkpoint, self.reference.recorded)
-        return Job(checkpoint, weights, self.reference, {}, precision=VARIANTS[variant])
+        return Job(checkpoint, self.reference, {}, precision=VARIANTS[variant])
 
 
 def load_case(source: Path) -> Case:
@@ -270,8 +265,7 @@ def prove(
     different: list[str] = []
     faults: list[str] = []
     compilers = {target.name: target.versions()[target.compiler] for target in able}
-    for source in sources:
-        case = load_case(source)
+    for case in [load_case(source) for source in sources]:
         found = prove_case(case, able, variants, tell)
         different += differences(found)
         add_ratios(found)

@@ -16,8 +16,8 @@ from typing import Any
 from act import SIZES, write_random_checkpoint
 from output import add_output_options, finish
 
-from mast_edge.agent_bytes import npy_files, zipped_bytes
 from mast_edge.checkpoint_files import AgentCheckpoint, read_agent
+from mast_edge.costs.disk_bytes import npy_files, zipped_bytes
 from mast_edge.export import export_run
 from mast_edge.export.c_sizes import table_bytes
 from mast_edge.export.c_source import all_tables, fixed_agent

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mast_edge.accounting import Model, Setting, account
-from mast_edge.agent_costs import agent_costs
 from mast_edge.config import ExperimentConfig, load_config
 from mast_edge.config_files import variant_names
 from mast_edge.contract import AgentContract
-from mast_edge.costed_agent import random_agent
+from mast_edge.costs import agent_costs
+from mast_edge.costs.agent import random_agent
 from mast_edge.envs.maps import env_spec
 from mast_edge.envs.options import SmacOptions
 from mast_edge.spec import LAYERS, EnvSpec

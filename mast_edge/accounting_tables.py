@@ -39,7 +39,7 @@ def account_tables(result: Mapping[str, Any], layers: bool = False) -> list["Tab
         result: a `mast-edge/account/1` object.
         layers: show every layer, however many configs there are.
     """
-    from mast_edge.real_tables import real_tables
+    from mast_edge.costs.tables import real_tables
 
     rows = result["rows"]
     detailed = layers or len(rows) <= FEW

@@ -139,7 +139,7 @@ def build_artifact(
 
 
 def digest_of(table: NDArray[Any]) -> str:
-    """An entry of `sections`: SHA-256 of the tensor's bytes. Its type and shape stand in the file's header."""
+    """An entry of `sections`: SHA-256 of the tensor's bytes; its type and shape are in the header."""
     little = table.astype(table.dtype.newbyteorder("<"), copy=False)
     return hashlib.sha256(np.ascontiguousarray(little).tobytes()).hexdigest()
 

@@ -5,16 +5,16 @@ Stages are imported when their command runs, so that help needs none of them.
 Source: cli.md; parity_and_safety.md 5, 9.
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mast_edge import __version__
+from mast_edge.cli_account import account
 from mast_edge.cli_export import export, export_what_is_missing
 from mast_edge.cli_inspect import benchmark, config, doctor, runs
 from mast_edge.cli_sc2 import serve_sc2
@@ -22,9 +22,6 @@ from mast_edge.cli_shared import RUN_OPTION, common, config_options, finish, rem
 from mast_edge.cli_sweep import sweep
 from mast_edge.exits import INTERRUPTED, run, stage
 from mast_edge.registry import RUNTIME_BACKENDS
-
-if TYPE_CHECKING:
-    from mast_edge.config import ExperimentConfig
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -172,35 +169,6 @@ def evaluate(
     finish(verdict.exit_code)
 
 
-@cli.command()
-@click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@config_options
-@common
-def account(
-    configs: tuple[Path, ...],
-    variant: str | None,
-    overlays: tuple[Path, ...],
-    overrides: tuple[str, ...],
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Count sizes and FLOPs of configs, without training.
-
-    \b
-    mast-edge account configs/qmix_3s5z.yaml
-    mast-edge account configs/qmix_3m.yaml configs/qmix_8m.yaml --set sparsity=0.9 --json
-    mast-edge account configs/paper/structured.yaml --variant qmix-3m-8x1
-    """
-    from mast_edge.config import load_config
-
-    settings = [
-        _setting(str(path), load_config(path, overrides, variant=variant, overlays=overlays))
-        for path in configs
-    ]
-    result = stage("mast_edge.accounting", "account")(*settings)
-    show(as_json, result, lambda: stage("mast_edge.accounting", "account_tables")(result))
-
-
 CONFORM_COLUMNS = ("file", "snapshots", "replays", "values", "wrong", "obs off by", "state", "reward", "")
 
 
@@ -300,28 +268,8 @@ def play(
             remark(quiet, f"{kind}: {result[kind]}")
 
 
-for group in (export, sweep, runs, config, doctor, benchmark, serve_sc2):
+for group in (account, export, sweep, runs, config, doctor, benchmark, serve_sc2):
     cli.add_command(group)
-
-
-def _setting(name: str, config: "ExperimentConfig") -> Any:
-    """What `account` has to know of a config."""
-    accounting = importlib.import_module("mast_edge.accounting")
-    options = stage("mast_edge.envs.options", "SmacOptions").of(config.env.options)
-    env = stage("mast_edge.envs.maps", "env_spec")(config.env.map, options, config.env.backend)
-    full = accounting.Model.of(config.algorithm, env, config.network)
-    trained = accounting.Model.of(
-        config.algorithm, env, stage("mast_edge.widths", "network_widths")(config, env)
-    )
-    return accounting.Setting(
-        config=name,
-        map_name=config.env.map,
-        method=config.method,
-        sparsity=config.sparsity,
-        model=full,
-        narrow=None if trained == full else trained,
-        pattern=config.topology.pattern,
-    )
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ def _offered(formats: Sequence[str], precision: str, quiet: bool) -> tuple[str, 
 
 def _tables(report: dict[str, Any]) -> list[Any]:
     from mast_edge.console import pairs_table, rows_table
-    from mast_edge.real_tables import real_tables
+    from mast_edge.costs.tables import real_tables
 
     files = [
         [

@@ -1,5 +1,6 @@
 """Exported C for the tests, compiled once per agent: random weights, both variants."""
 
+import ctypes
 import shutil
 
 import numpy as np
@@ -11,7 +12,7 @@ from mast_edge.contract import AgentContract
 from mast_edge.errors import EnvironmentUnavailable
 from mast_edge.export.c_source import c_files
 from mast_edge.layers import layers_of
-from mast_edge.runtime.backends.c_ import CModel
+from mast_edge.runtime.backends.c_ import CModel, bound
 from mast_edge.spec import AgentSpec
 from mast_edge.topology import random_topology
 from tests.agents import env_of, random_agent
@@ -41,6 +42,13 @@ def compiled(spec, layers, precision, fc1_shift=11, tolerance=1e-5, prefix="agen
     contract = AgentContract.of(spec, env_of(spec))
     found = CContract(contract, prefix, precision, shift, 0.0 if shift else tolerance, {})
     return CModel(found, "", load_library(files, compiler), compiler)
+
+
+def raw_steps(model, rows, hidden, q, prefix="agent"):
+    """`<prefix>_step` on each row (B, F), in the types of the C; hidden (B, H) and q (B, A) are written."""
+    step = bound(model.library, f"{prefix}_step", None, *[ctypes.c_void_p] * 3)
+    for i in range(len(rows)):
+        step(*(array[i].ctypes.data for array in (rows, hidden, q)))
 
 
 def mixed_layers(precision, seed=4):

@@ -48,12 +48,12 @@ def test_every_file_is_covered_by_a_digest(folder, name):
         read_c_export(folder)
 
 
-def test_other_files_are_not_exported_c(folder, tmp_path):
-    for path in (folder / "agent.h", folder / "other.c", tmp_path / "nothing" / "agent.c", tmp_path / "x.onnx"):
+def test_other_files_are_not_exported_c(folder):
+    for path in ("agent.h", "other.c", "nothing/agent.c", "x.onnx"):
         with pytest.raises(MissingInput, match="the c runtime must be given"):
-            read_c_export(path)
+            read_c_export(folder / path)
     (folder / "contract.json").unlink()
-    with pytest.raises(MissingInput, match="contract.json"):
+    with pytest.raises(MissingInput, match=r"contract\.json"):
         read_c_export(folder)
 
 

@@ -11,7 +11,14 @@ from mast_edge.c_library import Compiler, cache_folder, find_compiler, load_libr
 from mast_edge.errors import EnvironmentUnavailable, MastEdgeError
 from tests.c_builds import some_compiler
 
-SOURCE = {"answer.h": b"int answer(void);\n", "answer.c": b'#include "answer.h"\nint answer(void) { return 42; }\n'}
+SOURCE = {
+    "answer.h": b"int answer(void);\n",
+    "answer.c": b'#include "answer.h"\nint answer(void) { return 42; }\n',
+}
+PROGRAM = (
+    "from mast_edge.c_library import find_compiler, load_library\n"
+    f"print(load_library({SOURCE!r}, find_compiler()).answer())\n"
+)
 
 
 @pytest.fixture
@@ -46,13 +53,10 @@ def test_another_source_name_or_compiler_is_another_library(cache):
 
 def test_a_damaged_library_is_built_again(cache):
     compiler = some_compiler()
-    load_library(SOURCE, compiler)
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
     (built,) = libraries(cache)
-    whole = built.read_bytes()
-    # A new file: the one already mapped into this process must not change under it.
-    built.unlink()
-    built.write_bytes(whole[: len(whole) // 100])
-    with pytest.raises(OSError, match="too short|invalid|file"):
+    built.write_bytes(built.read_bytes()[:100])
+    with pytest.raises(OSError, match=r"\.so"):
         ctypes.CDLL(str(built))
     assert load_library(SOURCE, compiler).answer() == 42
     assert libraries(cache) == [built]
@@ -60,11 +64,7 @@ def test_a_damaged_library_is_built_again(cache):
 
 def test_processes_meet_at_the_cache(cache):
     some_compiler()
-    program = (
-        "from mast_edge.c_library import find_compiler, load_library\n"
-        f"print(load_library({SOURCE!r}, find_compiler()).answer())\n"
-    )
-    running = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(4)]
+    running = [subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE) for _ in range(4)]
     assert [process.communicate()[0].strip() for process in running] == [b"42"] * 4
     assert len(libraries(cache)) == 1
 
@@ -97,7 +97,7 @@ def test_the_cache_is_in_the_users_folder(tmp_path, monkeypatch):
 def test_no_compiler_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(EnvironmentUnavailable, match="got none on PATH. Install gcc or clang") as refused:
+    with pytest.raises(EnvironmentUnavailable, match=r"got none on PATH\. Install gcc or clang") as refused:
         find_compiler()
     assert refused.value.exit_code == 8
     monkeypatch.setenv("CC", "no-such-compiler -m32")

@@ -294,7 +294,7 @@ def test_config_check_checks_all_variants(call: Any) -> None:
     assert "a.yaml:4: seed must be an integer" in broken.err
 
 
-@pytest.mark.parametrize("command", [("config", "show"), ("account",), ("train",)])
+@pytest.mark.parametrize("command", [("config", "show"), ("train",)])
 def test_commands_without_a_needed_variant_list_them_and_write_nothing(
     call: Any, command: tuple[str, ...], tmp_path: Path
 ) -> None:

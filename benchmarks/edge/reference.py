@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from mast_edge.checkpoint_files import Recorded
 from mast_edge.export.job import Job
 from mast_edge.fixed_point import FixedPointAgent, fc1_shift_of, largest_fc1
-from mast_edge.native._core import AgentModel
-from mast_edge.runtime.backends.csr import add_layer
+from mast_edge.native_agent import native_model
 
 Step = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
 """obs (N, O), last actions (N,), hidden (N, H) -> q (N, A), hidden (N, H)."""
@@ -41,10 +40,8 @@ def expected(job: Job, recorded: Recorded) -> Expected:
 
 def float_step(job: Job) -> Step:
     """The native kernels over the tables of a job."""
-    spec = job.contract.spec
-    native = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
-    for name, layer in job.layers().items():
-        add_layer(native, name, layer, sparse=layer.kind != "dense")
+    spec, layers = job.contract.spec, job.layers()
+    native = native_model(spec, layers, {name for name, layer in layers.items() if layer.kind != "dense"})
     ids = np.arange(spec.n_agents)
 
     def step(

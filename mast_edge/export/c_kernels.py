@@ -53,8 +53,14 @@ static void agent_{name}(const {w} *weight, {scale_parameters}int rows, int cols
         const {x} *at = x;
         {y} sum = {zero};
         int n;
-        for (n = cols; n > 0; --n)
+        for (n = cols & 3; n > 0; --n)
             sum += {product};
+        for (n = cols >> 2; n > 0; --n) {{
+            sum += {product};
+            sum += {product};
+            sum += {product};
+            sum += {product};
+        }}
         *y++ = {result};
     }}
 }}

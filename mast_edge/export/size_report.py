@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mast_edge.accounting import GRU_LAYERS, gru_flops, linear_flops
-from mast_edge.agent_bytes import AgentBytes
-from mast_edge.agent_costs import agent_costs
-from mast_edge.costed_agent import CostedAgent
+from mast_edge.costs import agent_costs
+from mast_edge.costs.agent import CostedAgent
+from mast_edge.costs.disk_bytes import AgentBytes
 from mast_edge.export.job import Job
 from mast_edge.layers import Layer, SparseLayer
 from mast_edge.topology import erdos_renyi_densities

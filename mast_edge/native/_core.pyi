@@ -231,11 +231,11 @@ class AgentModel:
         q: NDArray[np.float32],
     ) -> None: ...
     def layer_many(self, name: str, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
-        """W x + b of one layer by the kernel that a step takes; x (B, in), for fc1 (B, obs_dim), y (B, out)."""
+        """W x + b of one layer by the kernel of a step; x (B, in), for fc1 (B, obs_dim), y (B, out)."""
 
     @property
     def work(self) -> dict[str, int]:
-        """Operations of all `step_many` and `layer_many` so far: steps, multiply-adds of each layer by its name,
+        """Operations of all `step_many` and `layer_many` so far: steps, multiply-adds of each layer by name,
         one_hot_adds, relus, activations; counted by the kernels, padding included."""
 
 class AgentCell:

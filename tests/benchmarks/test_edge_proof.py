@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks import edge_proof
-from benchmarks.edge import build, measure, targets
+from benchmarks.edge import measure, targets
 from benchmarks.edge.budget import exceeded, load_budget, write_budget
-from benchmarks.edge.build import Footprint, deepest_stack, section_sizes
+from benchmarks.edge.build import Footprint, deepest_stack, section_sizes, write_recorded
 from benchmarks.edge.measure import agreed, executed, parse_outcome
+from benchmarks.edge.reference import expected, fnv1a, replayed
 from benchmarks.edge.targets import TARGETS, Target
 from mast_edge.checkpoint_files import Recorded
 from mast_edge.errors import EnvironmentUnavailable, MastEdgeError
@@ -138,32 +139,54 @@ def test_episodes_that_fit() -> None:
 def row(**changes: object) -> dict:
     """A row that proves."""
     same = {"case": "3m@95", "name": "f32", "target": "x86-64", "checkpoint_sha256": "c0ffee", "value": 100.0}
-    found = {"acts": 4, "equal_actions": 4, "first_difference": None, "actions": [1, 2, 3, 4]}
-    return {**same, **found, "bits": 7, "selftest": 8, **changes}
+    found = {"acts": 4, "equal_actions": 4, "reference_actions": 4, "first_difference": None}
+    return {**same, **found, "same_bits": True, "selftest": 8, **changes}
 
 
 def test_differences() -> None:
-    other = {"actions": [1, 2, 3, 0], "equal_actions": 3, "first_difference": [1, 1]}
-    assert edge_proof.differences([row(), row(target="aarch64")]) == []
-    recorded, reference = edge_proof.differences([row(), row(target="aarch64", **other)])
+    other = {"equal_actions": 3, "first_difference": [1, 1]}
+    # Floats may round otherwise while actions stay; integers may leave the record, not the reference.
+    proven = [row(), row(target="aarch64", same_bits=False), row(name="int8", **other)]
+    assert edge_proof.differences(proven) == []
+    (recorded,) = edge_proof.differences([row(), row(target="aarch64", **other)])
     assert recorded == (
         "3m@95 f32 on aarch64: actions must be the recorded ones; got 1 others of 4, "
         "the first at step 1, agent 1."
     )
-    assert reference == "3m@95 f32 on aarch64: actions must be those of x86-64; got others."
-    # int8 may differ from what is recorded, but not from one target to the next.
-    int8 = [row(name="int8", **other), row(name="int8", target="aarch64", **other)]
-    assert edge_proof.differences(int8) == []
-    (bits,) = edge_proof.differences([int8[0], {**int8[1], "bits": 8}])
-    assert bits == "3m@95 int8 on aarch64: integers must be those of x86-64; got others."
+    for changes, others in (({"same_bits": False}, 0), ({"reference_actions": 2}, 2)):
+        (reference,) = edge_proof.differences([row(name="int8", **changes)])
+        assert reference.startswith("3m@95 int8 on x86-64: hidden states, Q values and actions must be those")
+        assert reference.endswith(f"{others} other actions of 4.")
     (selftest,) = edge_proof.differences([row(selftest=7)])
     assert selftest == "3m@95 f32 on x86-64: self test must be right 8 times; got 7."
 
 
-def test_float_bits_are_reported_only() -> None:
-    rows = [row(), row(target="aarch64", bits=8)]
-    assert edge_proof.differences(rows) == []
-    assert [found["same_bits"] for found in rows] == [True, False]
+def test_digest() -> None:
+    # Published test vectors of 32-bit FNV-1a.
+    assert fnv1a(b"") == 0x811C9DC5
+    assert fnv1a(b"a") == 0xE40C292C
+    assert fnv1a(b"foobar") == fnv1a(b"bar", fnv1a(b"foo")) == 0xBF9CF968
+
+
+def test_reference_replay() -> None:
+    recorded = Recorded(
+        np.array([[[1.0], [4.0]], [[2.0], [5.0]], [[3.0], [6.0]]], np.float32),
+        np.array([[[1, 1], [1, 1]], [[1, 0], [0, 1]], [[1, 1], [1, 1]]], np.uint8),
+        np.zeros((3, 2), np.int32),
+        np.array([1, 0, 1], np.uint8),
+    )
+    seen = []
+
+    def step(obs: np.ndarray, last: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen.append((obs.ravel().tolist(), last.tolist(), hidden.ravel().tolist()))
+        return np.array([[0, 1], [1, 0]]), hidden + 1
+
+    found = replayed(step, recorded, 1, np.int16, np.int32)
+    # The second step has one action each; the third begins an episode.
+    assert found.actions.tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert seen == [([1, 4], [-1, -1], [0, 0]), ([2, 5], [1, 0], [1, 1]), ([3, 6], [-1, -1], [0, 0])]
+    acts = [struct.pack("<hii", hidden, *q) for hidden in (1, 2, 1) for q in ((0, 1), (1, 0))]
+    assert found.bits == fnv1a(b"".join(acts))
 
 
 def test_ratios() -> None:
@@ -184,8 +207,8 @@ def test_budget(tmp_path: Path) -> None:
     others = [row(value=111.0, **change) for change in ({"target": "aarch64"}, {"name": "int8"})]
     assert exceeded(budget, [*others, row(value=111.0, checkpoint_sha256="other")], compilers) == []
     (over,) = exceeded(budget, [row(value=111.0)], {"x86-64": "gcc 99"})
-    assert over.startswith("3m@95 f32 on x86-64: instructions per act must be at most 10 % above 100 (gcc 12)")
-    assert "got 111 (gcc 99)" in over
+    assert over.startswith("3m@95 f32 on x86-64: instructions per act must be at most 10 % above 100")
+    assert "above 100 (gcc 12); got 111 (gcc 99)" in over
 
 
 def test_tools_that_are_missing_are_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,18 +263,20 @@ def test_this_processor_takes_the_recorded_actions(agent: Path) -> None:
     assert result["differences"] == result["faults"] == []
     f32, int8 = result["rows"]
     assert f32["equal_actions"] == f32["acts"] == f32["recorded_acts"] == 24 * 3
+    assert f32["same_bits"]
     assert f32["worst_q_error"] < 1e-5
-    assert 0 < int8["equal_actions"] <= int8["acts"]
+    assert 0 < int8["equal_actions"] <= int8["acts"] == int8["reference_actions"]
+    assert int8["same_bits"]
     assert f32["own_data"] == int8["own_data"] == 0
 
 
-def test_a_bare_cortex_takes_the_actions_of_this_processor(agent: Path) -> None:
-    result = edge_proof.prove([agent], able("x86-64", "cortex-m3"), ["int8"])
+def test_a_bare_cortex_takes_the_actions_of_the_reference(agent: Path) -> None:
+    result = edge_proof.prove([agent], able("cortex-m3"), ["int8"])
     assert result["differences"] == result["faults"] == []
-    here, there = result["rows"]
+    (there,) = result["rows"]
     assert there["same_bits"]
-    assert there["equal_actions"] == here["equal_actions"]
-    assert there["counted_acts"] == 8
+    assert there["reference_actions"] == there["acts"] == 24 * 3
+    assert there["counted_acts"] == edge_proof.COUNTED_IN_SOFTWARE
     assert 500 < there["value"] < 100_000
     # Painted: the loop around the act and the library are in it as well.
     assert there["stack_compiler"] <= there["stack_painted"] < 4096
@@ -263,13 +288,17 @@ def test_c_of_another_agent_is_found_out(agent: Path, tmp_path: Path) -> None:
     other = edge_proof.load_case(write_checkpoint(tmp_path / "other", seed=5))
     source = tmp_path / "source"
     source.mkdir()
-    edge_proof.generate(other, "f32", source)
     case = edge_proof.load_case(agent)
-    build.write_recorded(tmp_path, case.recorded)
-    found = edge_proof.measure(case, "f32", target, source, tmp_path / "x86-64")
-    assert found["equal_actions"] < found["acts"]
-    (difference,) = edge_proof.differences([found])
-    assert "actions must be the recorded ones" in difference
+    write_recorded(tmp_path, case.replayed)
+    for variant, complaint in (("f32", "must be the recorded ones"), ("int8", "those of the integer")):
+        edge_proof.export_c(other.job(variant), source)
+        reference = expected(case.job(variant), case.replayed)
+        found = edge_proof.measure(case, variant, target, source, tmp_path / variant, reference)
+        assert not found["same_bits"]
+        assert found["equal_actions"] < found["acts"]
+        assert found["selftest"] == 8
+        (difference,) = edge_proof.differences([found])
+        assert complaint in difference
 
 
 @pytest.mark.slow

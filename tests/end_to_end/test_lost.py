@@ -363,7 +363,9 @@ def test_divergence_keeps_the_last_good_checkpoint(command: Answers, begun: Path
     assert manifest.checkpoint == checkpoints(failed)[-1].name
     verify_checkpoint(checkpoints(failed)[-1])
     assert not (runs / "latest.json").exists()
-    assert command("export", "--run", failed.name, "--format", "csr") == 0
+    assert command("export", "--run", failed.name, "--format", "csr") == 3
+    assert "must be complete to be exported; got failed" in command.line
+    assert command("export", "--run", failed.name, "--format", "csr", "--force") == 0
     assert (failed / "exports" / "csr" / "agent.safetensors").is_file()
     assert command(*TRAIN, "--quiet") == 0
     latest = (runs / "latest.json").read_bytes()

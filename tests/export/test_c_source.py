@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mast_edge.dense_agent import assemble, forward
 from mast_edge.export.c_source import c_files
 from mast_edge.fixed_point import FixedPointAgent
 from mast_edge.native import _core
 from mast_edge.spec import AgentSpec
 from tests.agents import MAP_3M, TINY
-from tests.c_builds import compiled, random_layers
+from tests.c_builds import compiled, random_layers, raw_steps
 
 WIDE = AgentSpec(obs_dim=700, n_actions=9, n_agents=2, hidden_dim=20)
 ODD = AgentSpec(obs_dim=3, n_actions=1, n_agents=1, hidden_dim=5)
@@ -65,6 +66,26 @@ def test_float_q_is_the_native_kernels_to_the_bit(spec, sparsity, pattern):
                 assert np.abs(hidden - expected_hidden).max() == 0
 
 
+def test_a_raw_step_is_the_same_as_an_act():
+    """An assembled row gives the bits that `agent_act` gives; other values than one-hots are weighed."""
+    layers = random_layers(MAP_3M, 0.9, "f32")
+    model = compiled(MAP_3M, layers, "f32")
+    rng = np.random.default_rng(6)
+    obs, _ = inputs(MAP_3M, rng, 6)
+    last, ids = np.array([-1, 0, 3, 8, 8, 2]), np.array([0, 1, 2, 2, 0, 1])
+    hidden = rng.uniform(-1, 1, (6, 64)).astype(np.float32)
+    q, after = np.empty((6, 9), np.float32), hidden.copy()
+    model.step_many(obs, last, ids, after, q)
+    rows, found, stepped = assemble(MAP_3M, obs, last, ids), np.empty_like(q), hidden.copy()
+    raw_steps(model, rows, stepped, found)
+    np.testing.assert_array_equal(found, q)
+    np.testing.assert_array_equal(stepped, after)
+    rows[:, 30:] = rng.normal(size=(6, 12))
+    expected, _ = forward(lambda name, x: layers[name].affine(x), rows.astype(np.float64), hidden)
+    raw_steps(model, rows, hidden, found)
+    assert np.abs(found - expected).max() < 1e-5
+
+
 @pytest.mark.parametrize(("spec", "sparsity", "pattern"), AGENTS)
 def test_integers_are_those_of_the_reference(spec, sparsity, pattern):
     """Recurrent play, then rows of the largest and smallest int16 on the largest and smallest states."""
@@ -88,7 +109,7 @@ def test_integers_are_those_of_the_reference(spec, sparsity, pattern):
     states = rng.choice(extreme, (64, spec.hidden_dim)).astype(np.int16)
     expected, after = agent.step(rows.astype(np.int64), states.astype(np.int64))
     found = np.empty(expected.shape, np.int32)
-    model.step_rows(rows, states, found)
+    raw_steps(model, rows, states, found)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(states, after)
 

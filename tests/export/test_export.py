@@ -269,7 +269,7 @@ def test_the_card_says_how_to_call_it_and_where_it_comes_from(tmp_path):
     export_run(TRAINED, ["csr"], tmp_path)
     card = (tmp_path / "csr/card.md").read_text(encoding="utf-8")
     digest = hashlib.sha256((tmp_path / "csr/agent.safetensors").read_bytes()).hexdigest()
-    for text in (digest, 'Agent.load("agent.safetensors"', "330 of 645", "Rule R", "t\\_env | 3000"):
+    for text in (digest, 'Agent.load("agent.safetensors"', "645 of 645", "Rule R", "t\\_env | 3000"):
         assert text in card
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from mast_edge.layers import make_layer
 from mast_edge.dense_agent import assemble, forward
+from mast_edge.layers import make_layer
 from mast_edge.native._core import AgentCell, AgentModel
-from mast_edge.runtime.backends.csr import add_layer
+from mast_edge.native_agent import add_layer
 from mast_edge.spec import LAYERS, AgentSpec
 from tests.agents import MAP_3M, TINY, random_agent
 
@@ -93,13 +93,21 @@ def test_activations_stay_within_their_stated_error():
     """A one-unit agent whose new gate is tanh(obs) and update gate is closed: h' = tanh(x)."""
     model = AgentModel(1, 1, 1, 2)
     add_layer(
-        model, "fc1", make_layer("fc1", np.float32([[1, 0, 0], [-1, 0, 0]]), np.zeros(2, np.float32), None), True
+        model,
+        "fc1",
+        make_layer("fc1", np.float32([[1, 0, 0], [-1, 0, 0]]), np.zeros(2, np.float32), None),
+        True,
     )
     gates = np.zeros((6, 2), np.float32)
     gates[4] = [1, -1]
     bias = np.float32([0, 0, -100, -100, 0, 0])
     add_layer(model, "gru_ih", make_layer("gru_ih", gates, bias, None), True)
-    add_layer(model, "gru_hh", make_layer("gru_hh", np.zeros((6, 2), np.float32), np.zeros(6, np.float32), None), True)
+    add_layer(
+        model,
+        "gru_hh",
+        make_layer("gru_hh", np.zeros((6, 2), np.float32), np.zeros(6, np.float32), None),
+        True,
+    )
     add_layer(model, "fc2", make_layer("fc1", np.float32([[1, 0]]), np.zeros(1, np.float32), None), True)
     x = np.linspace(-12, 12, 20_001, dtype=np.float32)[:, None]
     hidden, q = np.zeros((len(x), 2), np.float32), np.empty((len(x), 1), np.float32)

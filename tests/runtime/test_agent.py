@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mast_edge.errors import MastEdgeError, MissingExtra, MissingInput, UsageError
+from mast_edge.native_agent import csr_layers
 from mast_edge.runtime import Agent
-from mast_edge.runtime.backends.csr import csr_layers
 
 BLOCKED = ["torch", "onnx", "onnxruntime", "scipy", "tensorboardX", "matplotlib"]
 

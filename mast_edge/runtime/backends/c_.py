@@ -5,6 +5,7 @@ Loading compiles and runs the C of the export; load only what you trust.
 
 import ctypes
 import hashlib
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +14,11 @@ from numpy.typing import NDArray
 
 from mast_edge.c_contract import CContract, read_c_export
 from mast_edge.c_library import FLAGS, Compiler, find_compiler, load_library
-from mast_edge.dense_agent import Floats, Ints, assemble
+from mast_edge.dense_agent import Floats, Ints
 from mast_edge.errors import ArtifactSelfTest
-from mast_edge.fixed_point import HIDDEN_SHIFT, Q_SHIFT, q14_of
+from mast_edge.fixed_point import HIDDEN_SHIFT, Q_SHIFT
 from mast_edge.golden import STEPS
 from mast_edge.runtime.backends.base import Cell, Model
-from mast_edge.runtime.inputs import checked_avail, checked_obs
 from mast_edge.spec import AgentSpec
 
 _ONE = 2**HIDDEN_SHIFT
@@ -39,12 +39,15 @@ class CModel:
         self.integer = found.precision == "int8"
         kind = f"integers, fc1 Q{found.fc1_shift}" if self.integer else "float32"
         self.path_taken = f"c: {kind}, {compiler.version}, {' '.join(FLAGS)}"
-        self.state_type = _state_type(found.contract.spec, self.integer)
+        spec = found.contract.spec
+        self.library = library
+        self.state_type = _state_type(spec, self.integer)
+        self._state_dtype = np.dtype(self.state_type)
+        self._everything = np.ones(spec.n_actions, np.uint8)
         address, number = ctypes.c_void_p, ctypes.c_int
-        self.act = _function(library, f"{found.prefix}_act", number, address, address, address)
-        self.q = _function(library, f"{found.prefix}_q", None, address, address, address)
-        self.reset = _function(library, f"{found.prefix}_reset", None, address, number)
-        self._step = _function(library, f"{found.prefix}_step", None, address, address, address)
+        self.act = bound(library, f"{found.prefix}_act", number, address, address, address)
+        self.q = bound(library, f"{found.prefix}_q", None, address, address, address)
+        self.reset = bound(library, f"{found.prefix}_reset", None, address, number)
         _run_selftest(library, found, self.path_taken)
 
     def cell(self, agent_id: int) -> Cell:
@@ -52,29 +55,31 @@ class CModel:
         return CCell(self, agent_id)
 
     def step_many(self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats) -> None:
-        """See `Model`; in integers, `hidden` is read to the nearest multiple of 2^-15."""
-        rows: NDArray[Any] = assemble(self.contract.spec, obs, last_actions, agent_ids)
+        """See `Model`: one `<prefix>_act` per agent, each on a struct of its own."""
+        states = np.zeros(len(obs), self._state_dtype)
+        states["hidden"] = self.stored(hidden)
+        states["last_action"], states["agent_id"] = last_actions, agent_ids
+        act, everything = self.act, self._everything.ctypes.data
+        obs_bytes, state_bytes = obs.itemsize * self.contract.spec.obs_dim, self._state_dtype.itemsize
+        obs_at, state_at = obs.ctypes.data, states.ctypes.data
+        for _ in range(len(obs)):
+            act(obs_at, everything, state_at)
+            obs_at += obs_bytes
+            state_at += state_bytes
+        hidden[:], q[:] = self.floats(states["hidden"], states["q"])
+
+    def stored(self, hidden: Floats) -> NDArray[Any]:
+        """Hidden states as the C keeps them; in integers the nearest multiples of 2^-15 below 1."""
         if not self.integer:
-            self.step_rows(rows, hidden, q)
-            return
-        exact = np.empty(q.shape, np.int32)
-        state = q15_of(hidden)
-        self.step_rows(q14_of(rows).astype(np.int16), state, exact)
-        hidden[:] = state / np.float32(_ONE)
-        q[:] = q_of(exact)
+            return hidden
+        steps: NDArray[Any] = np.rint(hidden * np.float32(_ONE))
+        return np.clip(steps, -_ONE, _ONE - 1).astype(np.int16)
 
-    def step_rows(self, rows: NDArray[Any], hidden: NDArray[Any], q: NDArray[Any]) -> None:
-        """`<prefix>_step` on each of B contiguous rows (B, F), in the C's own types.
-
-        Args:
-            rows: float32, or int16 in Q14.
-            hidden: (B, H) float32, or int16 in Q15; advances in place.
-            q: (B, A) float32, or int32 in Q16; written.
-        """
-        step = self._step
-        arrays = (rows, hidden, q)
-        for at in zip(*(_row_addresses(array) for array in arrays), strict=True):
-            step(*at)
+    def floats(self, hidden: NDArray[Any], q: NDArray[Any]) -> tuple[Floats, Floats]:
+        """Hidden states and Q values of the C as float32; in integers exact, Q values below 256."""
+        if not self.integer:
+            return hidden, q
+        return (hidden * 2.0**-HIDDEN_SHIFT).astype(np.float32), (q * 2.0**-Q_SHIFT).astype(np.float32)
 
 
 class CCell:
@@ -117,27 +122,37 @@ class CCell:
         self._state.last_action = action
 
     def act(self, obs: Any, avail: Any, check: bool) -> int:
-        """See `Cell`; checks completely, so it never returns -1."""
-        self._obs[:] = checked_obs(self._spec, obs, check)
-        self._avail[:] = checked_avail(self._spec, avail)
+        """See `Cell`."""
+        mine, may = self._obs, self._avail
+        if not (
+            isinstance(obs, np.ndarray)
+            and isinstance(avail, np.ndarray)
+            and obs.shape == mine.shape
+            and avail.shape == may.shape
+            and obs.dtype == mine.dtype
+            and (avail.dtype == may.dtype or avail.dtype == np.bool_)
+        ):
+            return -1
+        mine[...] = obs
+        may[...] = avail
+        # A finite sum proves finite terms, for less than looking at each.
+        if check and not math.isfinite(np.add.reduce(mine)):
+            return -1
         return int(self._act(*self._act_arguments))
 
     def peek(self, obs: Floats, q: Floats) -> None:
         """See `Cell`."""
         self._obs[:] = obs
         self._model.q(*self._peek_arguments)
-        q[:] = q_of(self._peeked) if self._model.integer else self._peeked
+        q[:] = self._model.floats(self._hidden, self._peeked)[1]
 
     def read(self, hidden: Floats, q: Floats) -> None:
-        """See `Cell`; the hidden state of the integer variant is exact in float32."""
-        if self._model.integer:
-            hidden[:], q[:] = self._hidden / np.float32(_ONE), q_of(self._q)
-        else:
-            hidden[:], q[:] = self._hidden, self._q
+        """See `Cell`."""
+        hidden[:], q[:] = self._model.floats(self._hidden, self._q)
 
     def write(self, hidden: Floats) -> None:
-        """See `Cell`; the integer variant takes the nearest multiples of 2^-15."""
-        self._hidden[:] = q15_of(hidden) if self._model.integer else hidden
+        """See `Cell`."""
+        self._hidden[:] = self._model.stored(hidden)
 
     def reset(self) -> None:
         """See `Cell`."""
@@ -165,17 +180,6 @@ class CBackend:
         return CModel(found, digest, load_library(files, compiler), compiler)
 
 
-def q15_of(hidden: Floats) -> NDArray[np.int16]:
-    """Hidden states as the integer variant keeps them: the nearest multiple of 2^-15 below 1."""
-    steps: NDArray[np.int16] = np.clip(np.rint(hidden * np.float32(_ONE)), -_ONE, _ONE - 1).astype(np.int16)
-    return steps
-
-
-def q_of(q: NDArray[np.int32]) -> Floats:
-    """Q values of the integer variant as float32, exact below 256."""
-    return (q * 2.0**-Q_SHIFT).astype(np.float32)
-
-
 def _state_type(spec: AgentSpec, integer: bool) -> type[Any]:
     """The C struct `<prefix>_state`."""
     hidden, q = (ctypes.c_int16, ctypes.c_int32) if integer else (ctypes.c_float, ctypes.c_float)
@@ -188,20 +192,16 @@ def _state_type(spec: AgentSpec, integer: bool) -> type[Any]:
     return type("State", (ctypes.Structure,), {"_fields_": fields})
 
 
-def _function(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+def bound(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+    """A function of a library with its C types."""
     function = library[name]
     function.argtypes, function.restype = arguments, result
     return function
 
 
-def _row_addresses(array: NDArray[Any]) -> range:
-    start, stride = array.ctypes.data, array.itemsize * array.shape[1]
-    return range(start, start + stride * len(array), stride)
-
-
 def _run_selftest(library: ctypes.CDLL, found: CContract, path_taken: str) -> None:
     worst = ctypes.c_float()
-    selftest = _function(library, f"{found.prefix}_selftest", ctypes.c_int, ctypes.c_void_p)
+    selftest = bound(library, f"{found.prefix}_selftest", ctypes.c_int, ctypes.c_void_p)
     right = selftest(ctypes.addressof(worst))
     if right != STEPS or not worst.value <= found.tolerance:
         raise ArtifactSelfTest(

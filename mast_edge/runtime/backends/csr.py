@@ -1,9 +1,9 @@
 """The native kernels over the tables of an exported agent; numpy where the native core was not built."""
 
 import warnings
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,28 +12,9 @@ from mast_edge.artifact_read import read_artifact
 from mast_edge.dense_agent import Floats, Ints
 from mast_edge.errors import MissingInput
 from mast_edge.golden import check_golden
-from mast_edge.layers import Layer
+from mast_edge.native_agent import csr_layers, native_model
 from mast_edge.runtime.backends.base import Cell, Model
 from mast_edge.runtime.backends.numpy_ import NumpyBackend
-
-if TYPE_CHECKING:
-    from mast_edge.native._core import AgentModel
-
-CSR_FROM_SPARSITY = {"fc1": 0.975, "gru_ih": 0.975, "gru_hh": 0.95, "fc2": 0.95}
-"""Below this a dense table is faster than CSR on x86 with AVX2 (benchmarks/act.py).
-
-Observations and what a ReLU leaves are about half zeros; the dense kernel skips those columns, so CSR has
-to be sparser to win there (runtime.md section 6, "Selection per layer").
-"""
-
-
-def csr_layers(layers: Mapping[str, Layer]) -> set[str]:
-    """The layers that run from CSR tables. The choice never changes an answer: both add in the same order."""
-    return {
-        name
-        for name, layer in layers.items()
-        if layer.kind != "dense" and layer.nnz <= (1 - CSR_FROM_SPARSITY[name]) * layer.rows * layer.cols
-    }
 
 
 class CsrModel:
@@ -46,14 +27,12 @@ class CsrModel:
             artifact: verified.
             sparse: layers to run from CSR tables, the others densely; None takes `csr_layers`.
         """
-        from mast_edge.native._core import AgentCell, AgentModel
+        from mast_edge.native._core import AgentCell
 
         spec = artifact.contract.spec
         chosen = csr_layers(artifact.layers) if sparse is None else sparse
         self._cell_type = AgentCell
-        self._native = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
-        for name, layer in artifact.layers.items():
-            add_layer(self._native, name, layer, name in chosen)
+        self._native = native_model(spec, artifact.layers, chosen)
         kernels = ", ".join(f"{name} {'csr' if name in chosen else 'dense'}" for name in artifact.layers)
         self.contract = artifact.contract
         self.sha256 = artifact.sha256
@@ -78,12 +57,6 @@ class CsrModel:
     def step_many(self, obs: Floats, last_actions: Ints, agent_ids: Ints, hidden: Floats, q: Floats) -> None:
         """See `Model`; other Python threads run meanwhile."""
         self._native.step_many(obs, last_actions, agent_ids, hidden, q)
-
-
-def add_layer(native: "AgentModel", name: str, layer: Layer, sparse: bool) -> None:
-    """Hands one layer to the native core, to be run from CSR (`sparse`) or from a dense table."""
-    values, indices, indptr = layer.rows_csr()
-    native.add(name, values, indices, indptr, layer.bias, sparse)
 
 
 class CsrBackend:

@@ -12,7 +12,7 @@ from mast_edge.errors import ArtifactSelfTest, EnvironmentUnavailable
 from mast_edge.export.c_source import c_files
 from mast_edge.fixed_point import HIDDEN_SHIFT
 from mast_edge.runtime import Agent
-from mast_edge.runtime.backends.c_ import CBackend, q15_of, q_of
+from mast_edge.runtime.backends.c_ import CBackend
 from tests.agents import MAP_3M, TINY, env_of
 from tests.c_builds import compiled, random_layers, some_compiler
 
@@ -24,8 +24,9 @@ def write_export(folder, precision, change=None):
     files = c_files(TINY, random_layers(TINY, 0.8, precision), "tiny")
     if change is not None:
         change(files)
-    shift = 11 if precision == "int8" else None
-    about = CContract(AgentContract.of(TINY, env_of(TINY)), "tiny", precision, shift, 1e-5 * (not shift), {"a": 1})
+    shift, tolerance = (11, 0.0) if precision == "int8" else (None, 1e-5)
+    contract = AgentContract.of(TINY, env_of(TINY))
+    about = CContract(contract, "tiny", precision, shift, tolerance, {"a": 1})
     for name, data in {**files, CONTRACT_FILE: about.to_bytes(files)}.items():
         (folder / name).write_bytes(data)
     return folder
@@ -55,11 +56,11 @@ def test_an_export_is_loaded_from_its_source_or_its_folder(tmp_path, precision):
     ("precision", "name", "old", "new"),
     [
         ("f32", "tiny.c", b"p = p * u + 0.13124521f;", b"p = p * u + 0.13224521f;"),
-        ("f32", "tiny.c", b"const float update = tiny_sigmoid(in[TINY_HIDDEN_DIM]", b"const float update = tiny_sigmoid(in[0]"),
+        ("f32", "tiny.c", b"update = tiny_sigmoid(in[TINY_HIDDEN_DIM]", b"update = tiny_sigmoid(in[0]"),
         ("int8", "tiny.c", b"((product + 16384) >> 15)", b"(product >> 15)"),
         ("int8", "tiny_selftest.c", b"right = 0;", b"right = -1;"),
     ],
-)  # fmt: skip
+)
 def test_c_that_computes_wrongly_is_refused(tmp_path, precision, name, old, new):
     some_compiler()
     folder = write_export(tmp_path, precision, replaced(name, old, new))
@@ -88,7 +89,7 @@ def test_a_step_of_many_is_as_many_acts(precision):
         avail = (rng.random((4, 9)) < 0.7).astype(np.uint8)
         avail[:, 0] = 1
         actions = agent.act_many(obs, avail, states)
-        assert actions.tolist() == [one.act(*seen) for one, seen in zip(team, zip(obs, avail), strict=True)]
+        assert actions.tolist() == [one.act(obs[i], avail[i]) for i, one in enumerate(team)]
         np.testing.assert_array_equal(states.hidden, np.stack([one.get_state().hidden for one in team]))
         np.testing.assert_array_equal(states.q, np.stack([one.last_q for one in team]))
 
@@ -108,9 +109,13 @@ def test_states_of_the_integer_variant_are_exact_in_floats():
 
 
 def test_conversions_by_hand():
+    model = compiled(TINY, random_layers(TINY, 0.8, "int8"), "int8")
     hidden = np.array([0, 0.5, -1, 1, 2**-15, 0.4 * 2**-15, -3], np.float32)
-    assert q15_of(hidden).tolist() == [0, 16384, -32768, 32767, 1, 0, -32768]
-    assert q_of(np.array([65536, -32768, 1], np.int32)).tolist() == [1.0, -0.5, 2**-16]
+    stored = model.stored(hidden)
+    assert stored.tolist() == [0, 16384, -32768, 32767, 1, 0, -32768]
+    states, q = model.floats(stored, np.array([65536, -32768, 1], np.int32))
+    assert states.tolist() == [0, 0.5, -1, 1 - 2**-15, 2**-15, 0, -1]
+    assert q.tolist() == [1.0, -0.5, 2**-16]
 
 
 def test_cells_have_their_own_state_and_share_the_tables():

@@ -15,7 +15,7 @@ import numpy as np
 
 from mast_edge.accounting import size
 from mast_edge.artifact import build_artifact
-from mast_edge.costed_agent import CostedAgent, Weights
+from mast_edge.costs.agent import CostedAgent, Weights
 from mast_edge.layers import Layer, SparseLayer, sparse_table_bytes
 from mast_edge.topology import layer_blocks
 
@@ -119,7 +119,7 @@ def agent_bytes(agent: CostedAgent) -> AgentBytes:
 
 
 def _rule_r_ratio(agent: CostedAgent) -> float | None:
-    """Of an agent that keeps all its weights, as a narrow one does, the sparsity it is matched to is not used."""
+    """Of agents that keep all weights, as narrow ones do, the sparsity they are matched to does not count."""
     full = agent.spec if agent.dense is None else agent.dense[0]
     sparsity = agent.sparsity if agent.masks else 0.0
     if sparsity is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mast_edge.checkpoint_files import Recorded
-from mast_edge.costed_agent import CostedAgent
+from mast_edge.costs.agent import CostedAgent
 from mast_edge.dense_agent import Floats
 from mast_edge.native_agent import native_model
 from mast_edge.spec import AgentSpec

@@ -6,15 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from mast_edge import agent_break_even
-from mast_edge.agent_break_even import SWEEP, Sweep, break_even, crossing
-from mast_edge.agent_bytes import agent_bytes, bitmask_bytes, bytes_break_even, file_parts
-from mast_edge.agent_costs import NOT_BUILT, agent_costs, patterns_of
-from mast_edge.agent_timing import interleaved, latency
-from mast_edge.agent_work import agent_work
+from mast_edge.costs import break_even as sweeps
 from mast_edge.artifact import build_artifact
 from mast_edge.contract import AgentContract
-from mast_edge.costed_agent import CostedAgent, random_agent
+from mast_edge.costs import NOT_BUILT, agent_costs, patterns_of
+from mast_edge.costs.agent import CostedAgent, random_agent
+from mast_edge.costs.break_even import SWEEP, Sweep, crossing, csr_break_even
+from mast_edge.costs.disk_bytes import agent_bytes, bitmask_bytes, bytes_break_even, file_parts
+from mast_edge.costs.timing import interleaved, latency
+from mast_edge.costs.work import agent_work
 from mast_edge.layers import make_layer
 from mast_edge.spec import LAYERS, AgentSpec
 from tests.agents import MAP_3M, TINY, env_of, greedy_rows
@@ -224,12 +224,12 @@ def test_no_break_even_is_a_result():
 
 
 def test_the_sweep_is_measured_once_per_sizes_and_patterns(monkeypatch):
-    monkeypatch.setattr(agent_break_even, "LAYER_CALLS", 3)
-    monkeypatch.setattr(agent_break_even, "AGENT_CALLS", 3)
+    monkeypatch.setattr(sweeps, "LAYER_CALLS", 3)
+    monkeypatch.setattr(sweeps, "AGENT_CALLS", 3)
     spec = AgentSpec(6, 4, 2, 8)
-    first = break_even(spec)
-    assert break_even(AgentSpec(6, 4, 2, 8), {"fc1": "element"}) is first
-    assert break_even(spec, {"fc1": "4x1"}) is not first
+    first = csr_break_even(spec)
+    assert csr_break_even(AgentSpec(6, 4, 2, 8), {"fc1": "element"}) is first
+    assert csr_break_even(spec, {"fc1": "4x1"}) is not first
     shown = first.to_json()
     assert [found["what"] for found in shown["results"]] == [*LAYERS, "agent, batch 1", "agent, batch 2"]
     assert [found["shape"] for found in shown["results"][:2]] == [[8, 6], [24, 8]]
@@ -251,6 +251,6 @@ def test_without_the_native_core_bytes_remain_and_the_rest_says_why(monkeypatch)
 @pytest.mark.parametrize("name", ["3m", "2c_vs_64zg"])
 def test_csr_loses_when_full_and_wins_when_nearly_empty(name):
     """Of W_hh, whose inputs are never zero: the ends of the sweep are far from the break-even anywhere."""
-    sweep = break_even(SPECS[name]).sweeps[2]
+    sweep = csr_break_even(SPECS[name]).sweeps[2]
     assert sweep.csr[0] > 2 * sweep.dense[0]
     assert sweep.csr[-1] < sweep.csr[0] / 4

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mast_edge.agent_timing import Call, act_call, interleaved, step_call
-from mast_edge.costed_agent import random_inputs, random_weights
+from mast_edge.costs.agent import random_inputs, random_weights
+from mast_edge.costs.timing import Call, act_call, interleaved, step_call
 from mast_edge.dense_agent import Floats
 from mast_edge.layers import layers_of
 from mast_edge.native_agent import native_model
@@ -96,7 +96,7 @@ def crossing(at: Sequence[float], excess: Sequence[float]) -> float | None:
     return None
 
 
-def break_even(spec: AgentSpec, patterns: Mapping[str, str] | None = None) -> BreakEven:
+def csr_break_even(spec: AgentSpec, patterns: Mapping[str, str] | None = None) -> BreakEven:
     """Measures both kinds of tables along `SWEEP`, once for equal sizes and patterns in a process.
 
     Args:

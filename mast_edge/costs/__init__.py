@@ -8,11 +8,11 @@ Source: accounting.md sections 7 and 8.
 from dataclasses import dataclass
 from typing import Any
 
-from mast_edge.agent_break_even import BreakEven, break_even
-from mast_edge.agent_bytes import AgentBytes, agent_bytes
-from mast_edge.agent_timing import Latency, latency
-from mast_edge.agent_work import AgentWork, agent_work
-from mast_edge.costed_agent import CostedAgent
+from mast_edge.costs.agent import CostedAgent
+from mast_edge.costs.break_even import BreakEven, csr_break_even
+from mast_edge.costs.disk_bytes import AgentBytes, agent_bytes
+from mast_edge.costs.timing import Latency, latency
+from mast_edge.costs.work import AgentWork, agent_work
 
 NOT_BUILT = "not measured: the native core is not built. Run: pip install -e ."
 NOT_ASKED = "not measured"
@@ -56,7 +56,7 @@ def agent_costs(agent: CostedAgent, measure: bool = True) -> AgentCosts:
     """Costs of an agent.
 
     Args:
-        agent: a trained one, or `costed_agent.random_agent`.
+        agent: a trained one, or `agent.random_agent`.
         measure: also take times, one to two seconds for the first agent of its sizes. Without them the answer
             is the same every time.
     """
@@ -64,7 +64,7 @@ def agent_costs(agent: CostedAgent, measure: bool = True) -> AgentCosts:
     try:
         macs = agent_work(agent)
         times = latency(agent) if measure else None
-        sweeps = break_even(agent.spec, patterns_of(agent)) if measure else None
+        sweeps = csr_break_even(agent.spec, patterns_of(agent)) if measure else None
     except ImportError:
         return AgentCosts(agent.kind, agent.precision, sizes, None, None, None, NOT_BUILT)
     note = None if measure else NOT_ASKED
