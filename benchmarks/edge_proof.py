@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,7 @@ def judged(outcome: Outcome, recorded: Recorded, reference: Expected) -> dict[st
         "same_bits": outcome.bits == reference.bits,
         "selftest": outcome.selftest,
         "worst_q_error": outcome.worst,
+        "tolerance": reference.tolerance,
     }
 
 
@@ -195,6 +196,11 @@ def differences(rows: Sequence[dict[str, Any]]) -> list[str]:
             )
         if row["selftest"] != STEPS:
             found.append(f"{who}: self test must be right {STEPS} times; got {row['selftest']}.")
+        if not 0 <= row["worst_q_error"] <= row["tolerance"]:
+            found.append(
+                f"{who}: Q values of the self test must be within {row['tolerance']:.3g}; "
+                f"got {row['worst_q_error']:.3g} off."
+            )
     return found
 
 
@@ -225,6 +231,7 @@ def prove_case(
             write_recorded(folder, case.replayed)
             reference = expected(job, case.replayed)
             for target in targets:
+                tell(f"{case.name} {variant} on {target.name} ...")
                 row = measure(case, variant, target, source, folder / target.name, reference)
                 tell(line_of(row))
                 rows.append(row)
@@ -264,7 +271,6 @@ def prove(
     rows: list[dict[str, Any]] = []
     different: list[str] = []
     faults: list[str] = []
-    compilers = {target.name: target.versions()[target.compiler] for target in able}
     for case in [load_case(source) for source in sources]:
         found = prove_case(case, able, variants, tell)
         different += differences(found)
@@ -274,21 +280,30 @@ def prove(
             for row in found
             for fault in row["faults"]
         ]
-        faults += exceeded(load_budget(), found, compilers)
+        faults += exceeded(load_budget(), found, compilers_of(able))
         rows += found
-    host = {
+    result = {"schema": "mast-edge/benchmark/1", "host": host_facts(able, skipped), "rows": rows}
+    return {**result, "differences": different, "faults": faults}
+
+
+def host_facts(able: Sequence[Target], skipped: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What the numbers depend on, and which targets are missing for want of which tools."""
+    return {
         "machine": platform.machine(),
         "git_commit": git_commit(),
         **versions(),
         "tools": {tool: version for target in able for tool, version in target.versions().items()},
         "agent_flags": " ".join(AGENT_FLAGS),
         "target_flags": {target.name: " ".join(target.flags) for target in able},
-        "compilers": compilers,
+        "compilers": compilers_of(able),
         "skipped": skipped,
         "note": NOTE,
     }
-    result = {"schema": "mast-edge/benchmark/1", "host": host, "rows": rows}
-    return {**result, "differences": different, "faults": faults}
+
+
+def compilers_of(able: Sequence[Target]) -> dict[str, str]:
+    """Target -> version of its compiler."""
+    return {target.name: target.versions()[target.compiler] for target in able}
 
 
 def line_of(row: dict[str, Any]) -> str:

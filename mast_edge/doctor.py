@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mast_edge.c_library import find_compiler
 from mast_edge.errors import EnvironmentUnavailable
 from mast_edge.provenance import installed_version
 from mast_edge.runs import NEEDED_BYTES, runs_root
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "warn", "fail"]
 LOWEST_PYTHON = (3, 11)
+CROSS_TOOLS = {
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+    "qemu-system-arm": "qemu-system-arm",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "riscv64-linux-gnu-gcc": "gcc-riscv64-linux-gnu",
+    "qemu-aarch64": "qemu-user",
+}
+"""Program -> Debian's package of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +204,23 @@ def check_compiler() -> Check:
     return Check("compiler", "warn", "none on PATH", "install g++ or clang++ to build from source")
 
 
+def check_c_compiler() -> Check:
+    """A C compiler, which verifies `export --format c` and builds what `--runtime c` plays."""
+    try:
+        return Check("C compiler", "ok", find_compiler().version)
+    except EnvironmentUnavailable:
+        return Check("C compiler", "warn", "none", "export --format c: install gcc or clang, or set CC")
+
+
+def check_cross_tools() -> Check:
+    """What proves exported C on emulated devices (`make edge-proof`)."""
+    missing = [tool for tool in CROSS_TOOLS if shutil.which(tool) is None]
+    if not missing:
+        return Check("cross compilers", "ok", ", ".join(CROSS_TOOLS))
+    fix = f"make edge-proof: apt install {' '.join(CROSS_TOOLS[tool] for tool in missing)}"
+    return Check("cross compilers", "warn", f"no {', '.join(missing)}", fix)
+
+
 def check_runs() -> Check:
     """Whether runs can be written where they would go."""
     folder = _existing(runs_root())
@@ -251,6 +277,8 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_starcraft,
     check_smac_maps,
     check_compiler,
+    check_c_compiler,
+    check_cross_tools,
     check_runs,
     check_disk,
     check_locale,

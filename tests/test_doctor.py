@@ -91,6 +91,17 @@ def test_no_compiler_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.check_compiler().status == "warn"
 
 
+def test_c_and_cross_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "/no/such/compiler")
+    assert doctor.check_c_compiler().status == "warn"
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None if "riscv64" in name else name)
+    found = doctor.check_cross_tools()
+    assert (found.status, found.found) == ("warn", "no riscv64-linux-gnu-gcc")
+    assert found.fix == "make edge-proof: apt install gcc-riscv64-linux-gnu"
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: name)
+    assert doctor.check_cross_tools().status == "ok"
+
+
 def test_runs_that_cannot_be_written_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAST_EDGE_RUNS", str(tmp_path / "a" / "b"))
     assert doctor.check_runs().status == "ok"

@@ -3,7 +3,6 @@
 Source: runtime.md section 5, traps 1 to 7.
 """
 
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +109,3 @@ def executed(log: Path) -> int:
             # Lines begin after a line feed; the last one is kept for the next chunk.
             count += whole.count(b"\nTrace ") - whole.count(b"\nStopped execution ")
     return count
-
-
-def decimals(value: float) -> str:
-    """A number as people read it, without superfluous zeros."""
-    return re.sub(r"\.0$", "", f"{value:,.1f}")

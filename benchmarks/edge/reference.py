@@ -1,15 +1,17 @@
 """What exported C must do, worked out here: by the native kernels in floats, by `fixed_point` in integers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mast_edge.checkpoint_files import Recorded
+from mast_edge.export.c_selftest import selftest_tolerance
 from mast_edge.export.job import Job
 from mast_edge.fixed_point import FixedPointAgent, fc1_shift_of, largest_fc1
+from mast_edge.golden import golden_answers
 from mast_edge.native_agent import native_model
 
 Step = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
@@ -25,17 +27,22 @@ class Expected:
     Attributes:
         actions: (M, N), each agent seeing its own last action.
         bits: FNV-1a over hidden states and Q values, agent by agent, step by step.
+        tolerance: how far a Q value of the self test may be off.
     """
 
     actions: NDArray[np.int64]
     bits: int
+    tolerance: float = 0.0
 
 
 def expected(job: Job, recorded: Recorded) -> Expected:
     """The reference of a job's precision along recorded observations."""
+    spec, layers = job.contract.spec, job.layers()
     if job.precision == "int8":
-        return replayed(integer_step(job), recorded, job.contract.spec.hidden_dim, np.int16, np.int32)
-    return replayed(float_step(job), recorded, job.contract.spec.hidden_dim, np.float32, np.float32)
+        return replayed(integer_step(job), recorded, spec.hidden_dim, np.int16, np.int32)
+    golden_q, _ = golden_answers(spec, lambda name, x: layers[name].affine(x))
+    found = replayed(float_step(job), recorded, spec.hidden_dim, np.float32, np.float32)
+    return replace(found, tolerance=selftest_tolerance(golden_q))
 
 
 def float_step(job: Job) -> Step:

@@ -17,7 +17,8 @@ typedef struct {
 HEADER_FUNCTIONS = """\
 /* One step: takes the agent's own observation (AGENT_OBS_DIM floats) and available actions (AGENT_N_ACTIONS
    bytes, nonzero = may be taken), advances the state, and returns the available action of largest Q, the
-   lowest index on ties. Returns -1, and changes nothing, when no action is available. */
+   lowest index on ties. Returns -1, and changes nothing, when no action is available. Values that are not
+   finite are worth nothing, but do not stay: the state is finite after them. */
 int agent_act(const float *obs, const unsigned char *avail, agent_state *state);
 
 /* Writes the AGENT_N_ACTIONS Q values that agent_act would see now; nothing advances. */

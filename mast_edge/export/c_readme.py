@@ -120,7 +120,8 @@ the compiler's soft-float routines). It fails to compile where its assumptions d
 _MEMORY = """\
 Memory: {state} bytes of state per agent, owned by the caller; no variables of its own. The stack frames of
 all functions together, more than any call needs: {frames}.
-Agents share the tables and may run in threads, each with its own state. When another action than the returned one was executed, write it to `last_action`."""
+Agents share the tables and may run in threads, each with its own state. When another action than the returned
+one was executed, write it to `last_action`."""
 
 _FLOAT = """\
 Numbers: float32; tanh and sigmoid are rational functions within 3.4e-7. Sums begin with the bias and follow

@@ -1,15 +1,16 @@
 """The tables of exported C: columns as steps from the last one, numbers in which no digit is lost.
 
-A layer becomes one or more parts, each run by one kernel: rows (CSR), blocks of 4 or 8 rows, or dense. Groups
-shorter than a block at the end of a gate become rows. Weights that are exactly zero are left out: they add
-nothing. The columns of fc1 that belong to one-hot inputs are stored column by column, since one of them is
-chosen rather than multiplied.
+A layer becomes one or more parts, each run by one kernel: rows (CSR), blocks of a height, or dense. Groups
+that are shorter, at the end of a gate, are a part of their own, so that nothing is padded. Weights that are
+exactly zero are left out: they add nothing. The columns of fc1 that belong to one-hot inputs are stored
+column by column, since one of them is chosen rather than multiplied.
 
 Source: runtime.md section 5, "Table coding".
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def layer_parts(name: str, layer: Layer, cols: int) -> list[Part]:
     weights = stored_weights(layer)[:, :cols]
     if isinstance(layer, DenseLayer):
         return [Part(name, 0, layer.rows, weights)]
-    spans = list(_spans(layer.groups.starts, layer.groups.heights, layer.height))
+    spans = list(_spans(layer.groups.starts, layer.groups.heights))
     parts = []
     for number, (height, first, rows) in enumerate(spans):
         groups = [_group(weights[row : row + height]) for row in range(first, first + rows, height)]
@@ -193,19 +194,11 @@ def _weights(layer: str, name: str, weights: NDArray[Any], about: str) -> Table:
     return Table(layer, c_type, f"{name}_weight", weights.ravel(), about)
 
 
-def _spans(starts: Sequence[int], heights: Sequence[int], full: int) -> Iterator[tuple[int, int, int]]:
-    """(height, first row, rows) of runs of equal groups, short ones taken row by row."""
-    run: tuple[int, int, int] | None = None
-    for start, rows in zip(starts, heights, strict=True):
-        height = full if rows == full else 1
-        if run is not None and run[0] == height:
-            run = (height, run[1], run[2] + rows)
-            continue
-        if run is not None:
-            yield run
-        run = (height, start, rows)
-    if run is not None:
-        yield run
+def _spans(starts: Sequence[int], heights: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """(height, first row, rows) of runs of groups of equal height."""
+    for height, run in groupby(zip(starts, heights, strict=True), lambda group: group[1]):
+        rows = [start for start, _ in run]
+        yield height, rows[0], height * len(rows)
 
 
 def _group(rows: NDArray[Any]) -> Group:

@@ -95,9 +95,9 @@ class Agent:
         """Loads, verifies and resets an agent. Needs neither torch, onnx nor an environment.
 
         Args:
-            path: an exported `agent.safetensors` or `agent.onnx`, or a checkpoint folder.
+            path: an exported `agent.safetensors`, `agent.onnx` or `agent.c`, or a checkpoint folder.
             backend: a name in `registry.RUNTIME_BACKENDS`; "auto" takes csr for an artifact, onnx for an ONNX
-                file, numpy for a checkpoint folder.
+                file, c for C, numpy for a checkpoint folder.
             agent_id: 0..N-1, its place in the team.
             check: refuse observations that are not finite; False saves that look.
 
@@ -233,7 +233,7 @@ def load_model(path: str | Path, backend: str = "auto") -> Model:
 def _usual_backend(path: Path) -> str:
     if path.is_dir():
         return "numpy"
-    kinds = {".safetensors": "csr", ".onnx": "onnx"}
+    kinds = {".safetensors": "csr", ".onnx": "onnx", ".c": "c"}
     if path.suffix not in kinds:
         raise MastEdgeError(
             f"{path}: exported agent must end in {' or '.join(kinds)}; got '{path.suffix}'. Name the backend."

@@ -139,8 +139,9 @@ def test_episodes_that_fit() -> None:
 def row(**changes: object) -> dict:
     """A row that proves."""
     same = {"case": "3m@95", "name": "f32", "target": "x86-64", "checkpoint_sha256": "c0ffee", "value": 100.0}
+    error = {"worst_q_error": 1e-6, "tolerance": 1e-5}
     found = {"acts": 4, "equal_actions": 4, "reference_actions": 4, "first_difference": None}
-    return {**same, **found, "same_bits": True, "selftest": 8, **changes}
+    return {**same, **found, "same_bits": True, "selftest": 8, **error, **changes}
 
 
 def test_differences() -> None:
@@ -159,6 +160,9 @@ def test_differences() -> None:
         assert reference.endswith(f"{others} other actions of 4.")
     (selftest,) = edge_proof.differences([row(selftest=7)])
     assert selftest == "3m@95 f32 on x86-64: self test must be right 8 times; got 7."
+    for worst in (2e-5, float("nan"), -1.0):
+        (off,) = edge_proof.differences([row(worst_q_error=worst)])
+        assert off.endswith(f"Q values of the self test must be within 1e-05; got {worst:.3g} off.")
 
 
 def test_digest() -> None:
@@ -265,6 +269,7 @@ def test_this_processor_takes_the_recorded_actions(agent: Path) -> None:
     assert f32["equal_actions"] == f32["acts"] == f32["recorded_acts"] == 24 * 3
     assert f32["same_bits"]
     assert f32["worst_q_error"] < 1e-5
+    assert int8["worst_q_error"] == int8["tolerance"] == 0
     assert 0 < int8["equal_actions"] <= int8["acts"] == int8["reference_actions"]
     assert int8["same_bits"]
     assert f32["own_data"] == int8["own_data"] == 0

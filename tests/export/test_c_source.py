@@ -120,6 +120,11 @@ def tiny_pair():
     return compiled(TINY, layers, "int8"), FixedPointAgent(TINY, layers)
 
 
+@pytest.fixture(scope="module")
+def tiny_float():
+    return compiled(TINY, random_layers(TINY, 0.8, "f32"), "f32")
+
+
 @settings(max_examples=200)
 @given(st.lists(st.floats(width=32), min_size=7, max_size=7), st.integers(0, 2))
 def test_any_float_is_read_as_the_reference_reads_it(tiny_pair, values, agent_id):
@@ -131,6 +136,19 @@ def test_any_float_is_read_as_the_reference_reads_it(tiny_pair, values, agent_id
     rows = agent.rows_of(obs[None], np.array([-1]), np.array([agent_id]))
     expected, _ = agent.step(rows, np.zeros((1, 8), np.int64))
     np.testing.assert_array_equal(q, (expected[0] / 2**16).astype(np.float32))
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 3e38, -1.0, 0.0]), min_size=7, max_size=7))
+def test_values_that_are_not_finite_do_not_stay_in_the_state(tiny_float, values):
+    cell = tiny_float.cell(0)
+    hidden, q = np.empty(8, np.float32), np.empty(5, np.float32)
+    for seen in (np.array(values, np.float32), np.zeros(7, np.float32)):
+        assert cell.act(seen, np.array([0, 0, 1, 1, 0], np.uint8), False) in (2, 3)
+        cell.read(hidden, q)
+        assert np.isfinite(hidden).all()
+        assert np.isfinite(q).all()
+    assert np.abs(hidden).max() < 1.001
 
 
 @pytest.mark.parametrize("precision", ["f32", "int8"])

@@ -85,8 +85,8 @@ def test_a_table_is_never_empty_and_knows_its_bytes():
     assert Table("x", "unsigned short", "x_count", [1, 2, 3], "three").nbytes == 6
 
 
-def test_short_groups_become_rows():
-    """Gates of 20 rows in blocks of 8: two blocks and four rows each; the parts hold every weight."""
+def test_short_groups_are_parts_of_their_own():
+    """Gates of 20 rows in blocks of 8: two blocks and one of four rows each; the parts hold every weight."""
     rng = np.random.default_rng(0)
     grouped = layer_blocks("gru_ih", 60, "8x1")
     mask = grouped.spread(rng.random((len(grouped.starts), 30)) < 0.3)
@@ -97,11 +97,11 @@ def test_short_groups_become_rows():
     parts = layer_parts("gru_ih", layer, 30)
     assert [(p.name, p.first, p.rows, p.kernel) for p in parts] == [
         ("gru_ih_0", 0, 16, "blocks8"),
-        ("gru_ih_1", 16, 4, "rows"),
+        ("gru_ih_1", 16, 4, "blocks4"),
         ("gru_ih_2", 20, 16, "blocks8"),
-        ("gru_ih_3", 36, 4, "rows"),
+        ("gru_ih_3", 36, 4, "blocks4"),
         ("gru_ih_4", 40, 16, "blocks8"),
-        ("gru_ih_5", 56, 4, "rows"),
+        ("gru_ih_5", 56, 4, "blocks4"),
     ]
     rows = [decoded(p.weights, 30).transpose(0, 2, 1).reshape(-1, 30) for p in parts]
     np.testing.assert_array_equal(np.concatenate(rows), weight)

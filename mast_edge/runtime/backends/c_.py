@@ -72,8 +72,8 @@ class CModel:
         """Hidden states as the C keeps them; in integers the nearest multiples of 2^-15 below 1."""
         if not self.integer:
             return hidden
-        steps: NDArray[Any] = np.rint(hidden * np.float32(_ONE))
-        return np.clip(steps, -_ONE, _ONE - 1).astype(np.int16)
+        steps: NDArray[Any] = np.clip(np.rint(hidden * np.float32(_ONE)), -_ONE, _ONE - 1)
+        return steps.astype(np.int16)
 
     def floats(self, hidden: NDArray[Any], q: NDArray[Any]) -> tuple[Floats, Floats]:
         """Hidden states and Q values of the C as float32; in integers exact, Q values below 256."""
