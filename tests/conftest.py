@@ -1,6 +1,7 @@
 """For all tests."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,15 @@ from mast_edge.native import _core
 # A shell that starts the suite in the background lets it ignore Ctrl-C, and so would the programs under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled C goes into a folder of the tests, not into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        own = os.environ.get("MAST_EDGE_CACHE") or str(tmp_path_factory.mktemp("cache"))
+        patch.setenv("MAST_EDGE_CACHE", own)
+        yield
 
 
 @pytest.fixture(params=_core.instruction_sets())

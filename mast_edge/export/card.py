@@ -107,7 +107,7 @@ def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _costs(report: Mapping[str, Any]) -> str:
-    size, flops = report["size"], report["flops"]
+    size, flops, real = report["size"], report["flops"], report["real"]
     rows = [
         ["csr artifact", f"{size['file_bytes']} bytes"],
         *[[part, f"{size[f'{part}_bytes']} bytes"] for part in ("values", "index", "pointer", "header")],
@@ -118,6 +118,16 @@ def _costs(report: Mapping[str, Any]) -> str:
             f"{flops['sparse']:.0f} of {flops['dense']:.0f}; a count by the paper's formula, not a speed-up",
         ],
     ]
+    if real["macs"] is not None:
+        done, dense = real["macs"]["executed"]["runtime"], real["macs"]["dense"]
+        kept = real["macs"]["nnz"]
+        rows.append(["multiply-adds executed", f"{done:.0f} of {dense}, {kept} of them needed (csr runtime)"])
+    if real["latency"] is not None:
+        alone, host = real["latency"]["batches"][0], real["latency"]["host"]
+        times = [f"{alone[choice]['median']:.2f}" for choice in ("runtime", "dense")]
+        rows.append(
+            ["time of one decision", f"{times[0]} us, all layers dense {times[1]} us, on {host['cpu']}"]
+        )
     return _table(["", ""], rows)
 
 

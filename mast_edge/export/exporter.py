@@ -224,10 +224,24 @@ def _move(aside: Path, folder: Path) -> None:
     finished = sorted(aside.iterdir(), key=lambda path: path.name == REPORT_FILE)
     for path in finished:
         sync_file(path)
+    former = _named_in(folder / REPORT_FILE)
     (folder / REPORT_FILE).unlink(missing_ok=True)
     for path in finished:
         os.replace(path, folder / path.name)
+    for name in former - {path.name for path in finished}:
+        (folder / name).unlink(missing_ok=True)
     sync_folder(folder)
+
+
+def _named_in(report: Path) -> set[str]:
+    """The files that a report of ours says lie beside it; empty where it is not there or not readable."""
+    try:
+        entries = json.loads(report.read_bytes())["files"]
+        names = {Path(entry["path"]).name for entry in entries}
+        names |= {name for entry in entries for name in entry["others"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {name for name in names if name == Path(name).name and name.isprintable()}
 
 
 def find_checkpoint(source: Path) -> tuple[Path | None, Path]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mast_edge.c_contract import CONTRACT_FILE
 from mast_edge.contract import AgentContract
 from mast_edge.dense_agent import Floats, Ints, masked_argmax
 from mast_edge.errors import MastEdgeError, MissingInput, UsageError
@@ -95,7 +96,8 @@ class Agent:
         """Loads, verifies and resets an agent. Needs neither torch, onnx nor an environment.
 
         Args:
-            path: an exported `agent.safetensors`, `agent.onnx` or `agent.c`, or a checkpoint folder.
+            path: an exported `agent.safetensors`, `agent.onnx` or `agent.c` (or the folder of one), or a
+                checkpoint folder.
             backend: a name in `registry.RUNTIME_BACKENDS`; "auto" takes csr for an artifact, onnx for an ONNX
                 file, c for C, numpy for a checkpoint folder.
             agent_id: 0..N-1, its place in the team.
@@ -232,7 +234,7 @@ def load_model(path: str | Path, backend: str = "auto") -> Model:
 
 def _usual_backend(path: Path) -> str:
     if path.is_dir():
-        return "numpy"
+        return "c" if (path / CONTRACT_FILE).is_file() else "numpy"
     kinds = {".safetensors": "csr", ".onnx": "onnx", ".c": "c"}
     if path.suffix not in kinds:
         raise MastEdgeError(

@@ -190,6 +190,16 @@ def test_a_disk_that_is_full_for_real(checkpoint, tmp_path, limit):
     assert not (tmp_path / "out/csr").exists()
 
 
+def test_another_prefix_leaves_nothing_of_the_one_before(tmp_path):
+    export_run(TRAINED, ["c"], tmp_path, prefix="red")
+    (tmp_path / "c/notes.txt").write_text("mine")
+    export_run(TRAINED, ["c"], tmp_path, prefix="blue")
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
+        "README.md", "blue.c", "blue.h", "blue_selftest.c", "card.md", "contract.json", "notes.txt",
+        "report.json",
+    ]  # fmt: skip
+
+
 def test_blocks_are_exported_as_blocks(tmp_path):
     report = export_run(write_checkpoint(tmp_path / "c", MAP_3M, 0.9, pattern="8x1"), ["csr"], tmp_path)
     layers = {layer["name"]: layer for layer in report.layers}
