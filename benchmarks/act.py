@@ -28,6 +28,7 @@ from mast_edge.artifact_read import read_artifact
 from mast_edge.checkpoint_files import Recorded, write_agent_files, write_index
 from mast_edge.dense_agent import DenseAgent, assemble, forward, masked_argmax
 from mast_edge.export import export_run
+from mast_edge.provenance import processor
 from mast_edge.runtime import Agent
 from mast_edge.runtime.backends.csr import CsrModel
 from mast_edge.spec import LAYERS, AgentSpec, EnvSpec
@@ -229,15 +230,7 @@ def benchmark_act(cases: Sequence[str] = CASES, chunks: int = 15, per_chunk: int
                 }
             )
     host = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
-    return {"schema": "mast-edge/benchmark/1", "host": host | {"cpu": _cpu()}, "rows": rows}
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor()
-    lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-    return lines[0].split(":", 1)[1].strip() if lines else platform.processor()
+    return {"schema": "mast-edge/benchmark/1", "host": host | {"cpu": processor()}, "rows": rows}
 
 
 def main() -> None:

@@ -37,6 +37,16 @@ def simulator_versions(backend: str) -> dict[str, str]:
     return {backend: str(SIMULATOR_VERSION)}
 
 
+def processor() -> str:
+    """Model name of the CPU, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
 def git_commit() -> str | None:
     """Commit of the source tree this package runs from; None when it is installed without one."""
     root = Path(__file__).resolve().parent.parent

@@ -9,7 +9,6 @@ import datetime
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from mast_edge.costs.agent import CostedAgent
 from mast_edge.costs.work import run_inputs
 from mast_edge.dense_agent import Floats, masked_argmax
 from mast_edge.native_agent import native_model
-from mast_edge.provenance import versions
+from mast_edge.provenance import processor, versions
 from mast_edge.spec import AgentSpec
 
 if TYPE_CHECKING:
@@ -178,16 +177,6 @@ def host() -> dict[str, Any]:
         "threads": 1,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-
-
-def processor() -> str:
-    """Model name of the CPU, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _times(calls: Mapping[str, Call], repeats: int) -> dict[str, Times]:

@@ -165,24 +165,6 @@ void agent_reset(agent_state *state, int agent_id)
     state->agent_id = agent_id;
 }
 
-int agent_act_q14(const int16_t *obs, const unsigned char *avail, agent_state *state)
-{
-    int32_t work[3 * AGENT_HIDDEN_DIM];
-    int best = 0;
-    int action;
-    while (best < AGENT_N_ACTIONS && avail[best] == 0)
-        ++best;
-    if (best == AGENT_N_ACTIONS)
-        return -1;
-    agent_see(obs, state, work);
-    agent_recur(work, state->hidden, state->hidden, state->q);
-    for (action = best + 1; action < AGENT_N_ACTIONS; ++action)
-        if (avail[action] != 0 && state->q[action] > state->q[best])
-            best = action;
-    state->last_action = best;
-    return best;
-}
-
 int agent_act(const float *obs, const unsigned char *avail, agent_state *state)
 {
     int16_t seen[AGENT_OBS_DIM];
@@ -198,16 +180,5 @@ void agent_q(const float *obs, const agent_state *state, int32_t *q)
     agent_read(obs, seen);
     agent_see(seen, state, work);
     agent_recur(work, state->hidden, next, q);
-}
-
-void agent_step(const int16_t *input, int16_t *hidden, int32_t *q)
-{
-    int32_t work[3 * AGENT_HIDDEN_DIM];
-    int column;
-    agent_fc1(input, work);
-    for (column = 0; column < AGENT_N_ACTIONS + AGENT_N_AGENTS; ++column)
-        if (input[AGENT_OBS_DIM + column] != 0)
-            agent_add_hot(column, input[AGENT_OBS_DIM + column], work);
-    agent_recur(work, hidden, hidden, q);
 }
 """

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from mast_edge.export import c_float, c_integer
+from mast_edge.export.c_calls import calls
 from mast_edge.export.c_kernels import kernel
 from mast_edge.export.c_names import checked_prefix, renamed
 from mast_edge.export.c_selftest import selftest_source
@@ -116,6 +117,7 @@ def _source(spec: AgentSpec, layers: Mapping[str, Layer], fixed: FixedPointAgent
             text.HOT,
             text.ACTIVATIONS,
             text.BODY,
+            calls(integer),
         ]
     )
 

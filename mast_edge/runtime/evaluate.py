@@ -14,7 +14,7 @@ import numpy as np
 from mast_edge.atomic import write_atomically
 from mast_edge.envs.skirmish import SIMULATOR_VERSION
 from mast_edge.envs.smac_install import is_stand_in
-from mast_edge.provenance import versions
+from mast_edge.provenance import processor, versions
 from mast_edge.registry import ENVIRONMENTS
 from mast_edge.runs import Run
 from mast_edge.runtime.certificate import Certificate
@@ -175,22 +175,12 @@ def _facts(candidate: Candidate, reference: Reference, design: Design, ground: G
         },
         "versions": versions(),
         "simulator": SIMULATOR_VERSION if ground.backend == "skirmish" else None,
-        "host": {"machine": platform.machine(), "system": platform.system(), "processor": _processor()},
+        "host": {"machine": platform.machine(), "system": platform.system(), "processor": processor()},
     }
 
 
 def _config_sha256(run: Run | None) -> str | None:
     return run.manifest.config_sha256 if run is not None else None
-
-
-def _processor() -> str:
-    """Model name of the CPU, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def _not_tested(reference: Reference, certificate: Certificate | None, ground: Ground) -> tuple[str, ...]:

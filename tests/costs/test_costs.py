@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from mast_edge.costs import break_even as sweeps
 from mast_edge.artifact import build_artifact
 from mast_edge.contract import AgentContract
 from mast_edge.costs import NOT_BUILT, agent_costs, patterns_of
+from mast_edge.costs import break_even as sweeps
 from mast_edge.costs.agent import CostedAgent, random_agent
 from mast_edge.costs.break_even import SWEEP, Sweep, crossing, csr_break_even
 from mast_edge.costs.disk_bytes import agent_bytes, bitmask_bytes, bytes_break_even, file_parts
