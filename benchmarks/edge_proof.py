@@ -11,6 +11,7 @@ Exit code: 0 proven, 1 a size, a symbol or a budget, 6 an action, 8 no target ca
 """
 
 import argparse
+import hashlib
 import os
 import platform
 import sys
@@ -139,6 +140,7 @@ def measure(
         "name": variant,
         "case": case.name,
         "checkpoint_sha256": case.checkpoint.index_sha256,
+        "agent_c_sha256": hashlib.sha256((source / "agent.c").read_bytes()).hexdigest(),
         "target": target.name,
         "value": count,
         "unit": "instructions/act",

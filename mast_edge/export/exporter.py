@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -44,6 +45,9 @@ RUNTIME_OF = {"csr": "csr", "onnx": "onnx", "onnx_sparse": "onnx", "c": "c"}
 """Which runtime reads an entry back: the one that its users will run."""
 INT8_FORMATS = ("csr", "c")
 """Formats that offer int8; onnxruntime's dynamic int8 is slower and off by up to 0.37 (runtime.md 4)."""
+
+_ASIDE = ".export-"
+_HOUR = 3600.0
 
 Exporter = Callable[[Job, Path], dict[str, Path]]
 
@@ -174,7 +178,8 @@ def _export_one(
     aside: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+        _remove_left_over(folder)
+        aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=folder))
         models = exporter(job, aside)
         entries = [_entry(job, name, path, folder, force) for name, path in models.items()]
         part = {**report.to_json(), "files": entries}
@@ -192,6 +197,13 @@ def _export_one(
         with contextlib.suppress(OSError):
             folder.rmdir()  # succeeds only where nothing was ever exported
     return entries
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Removes what an export that was killed left aside; one that may still be at work is left alone."""
+    for path in folder.glob(f"{_ASIDE}*"):
+        if time.time() - path.stat().st_mtime > _HOUR:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _entry(job: Job, name: str, path: Path, folder: Path, force: bool) -> dict[str, Any]:

@@ -273,6 +273,7 @@ def test_this_processor_takes_the_recorded_actions(agent: Path) -> None:
     assert 0 < int8["equal_actions"] <= int8["acts"] == int8["reference_actions"]
     assert int8["same_bits"]
     assert f32["own_data"] == int8["own_data"] == 0
+    assert f32["agent_c_sha256"] != int8["agent_c_sha256"]
 
 
 def test_a_bare_cortex_takes_the_actions_of_the_reference(agent: Path) -> None:

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,26 @@ def test_another_prefix_leaves_nothing_of_the_one_before(tmp_path):
         "README.md", "blue.c", "blue.h", "blue_selftest.c", "card.md", "contract.json", "notes.txt",
         "report.json",
     ]  # fmt: skip
+
+
+def test_what_a_killed_export_left_aside_is_removed_later(checkpoint, tmp_path):
+    """Killed by the kernel while it writes: nothing in place; its folder goes with a later export."""
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from mast_edge.export import export_run, exporter\n"
+        "exporter.read_back = lambda *rest: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "export_run(Path(sys.argv[1]), ['csr'], Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", code, str(checkpoint), str(tmp_path / "out")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    left = next((tmp_path / "out/csr").iterdir())
+    assert left.name.startswith(".export-")
+    export_run(checkpoint, ["csr"], tmp_path / "out")
+    assert left.exists()  # it might be at work
+    os.utime(left, (0, 0))
+    export_run(checkpoint, ["csr"], tmp_path / "out")
+    assert files_under(tmp_path / "out") == CSR_FILES
+    assert not left.exists()
 
 
 def test_blocks_are_exported_as_blocks(tmp_path):
