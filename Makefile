@@ -22,8 +22,8 @@ build: $(STAMP)  ## make .venv, compile and install
 demo: build      ## train, export and evaluate sparse agents on 3m, beside dense ones (about 5 minutes)
 	$(BIN)/python -m mast_edge.experiments.demo
 
-test: build      ## the default test suite
-	$(BIN)/python -m pytest
+test: build      ## the default test suite, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: build ## the longer tests
 	$(BIN)/python -m pytest -m slow

@@ -135,6 +135,7 @@ def peers(env: EnvSpec, spec: AgentSpec, weights: Weights) -> dict[str, StepRows
 
 
 def _onnx(checkpoint: AgentCheckpoint) -> StepRows:
+    from mast_edge.export.job import Job
     from mast_edge.export.to_onnx import export_onnx
     from mast_edge.export.verify import Reference
     from mast_edge.runtime.backends.onnx_ import OnnxBackend
@@ -145,9 +146,8 @@ def _onnx(checkpoint: AgentCheckpoint) -> StepRows:
     seen = Recorded(obs, avail, np.zeros((1, spec.n_agents), np.int32), np.ones(1, np.uint8))
     answers = replay(DenseAgent(spec, checkpoint.weights).affine, spec, seen)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "agent.onnx"
-        export_onnx(checkpoint, Reference(seen, answers), {}, path)
-        model: Any = OnnxBackend.load(path)
+        files = export_onnx(Job(checkpoint, Reference(seen, answers), {}), Path(folder))
+        model: Any = OnnxBackend.load(files["onnx"])
     step: StepRows = model.step_rows
     return step
 

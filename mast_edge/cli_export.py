@@ -34,6 +34,7 @@ LAYER_COLUMNS = ("name", "shape", "kind", "pattern", "nnz", "density")
 @click.option(
     "--force", is_flag=True, help="Export an unfinished run, or int8 weights that change decisions."
 )
+@click.option("--no-measure", is_flag=True, help="Take no times: faster, and the same report every time.")
 @common
 def export(
     run_name: str | None,
@@ -43,6 +44,7 @@ def export(
     with_avail: bool,
     prefix: str,
     force: bool,
+    no_measure: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -65,6 +67,7 @@ def export(
         with_avail=with_avail,
         prefix=prefix,
         force=force,
+        measure=not no_measure,
         on_progress=lambda text: remark(quiet, text),
     ).to_json()
     show(as_json, report, lambda: _tables(report))

@@ -95,6 +95,7 @@ def export_run(
     with_avail: bool = False,
     prefix: str = "agent",
     force: bool = False,
+    measure: bool = True,
     on_progress: Callable[[str], None] | None = None,
 ) -> ExportReport:
     """Exports the agents of a run, or of one checkpoint.
@@ -107,6 +108,7 @@ def export_run(
         with_avail: onnx: also take the available actions and give the action.
         prefix: c: what every name begins with.
         force: export a run that has not ended, and int8 weights that change too many decisions.
+        measure: also take times, about a second (`costs`); without, the report is the same every time.
         on_progress: told what is being done, one line each.
 
     Returns:
@@ -133,8 +135,8 @@ def export_run(
         prefix,
     )
     tell = on_progress or (lambda _: None)
-    tell("measuring sizes and times")
-    facts = describe(job)
+    tell("measuring sizes and times" if measure else "counting")
+    facts = describe(job, measure)
     report = ExportReport(
         run=str(run or checkpoint_folder),
         files=[],

@@ -17,12 +17,12 @@ from mast_edge.layers import Layer, SparseLayer
 from mast_edge.topology import erdos_renyi_densities
 
 
-def describe(job: Job, measure: bool = True) -> dict[str, Any]:
+def describe(job: Job, measure: bool) -> dict[str, Any]:
     """The parts `size`, `flops`, `layers` and `real` of the export report, for the csr artifact of this job.
 
     Args:
         job: what is exported.
-        measure: also take times, one to two seconds (`agent_costs`).
+        measure: also take times, about a second (`agent_costs`).
     """
     checkpoint, layers = job.checkpoint, job.layers()
     costs = agent_costs(

@@ -53,14 +53,14 @@ def test_the_three_commands_work_in_a_row(trained: Path) -> None:
     for exports in (trained / "runs").glob("*/exports"):
         shutil.rmtree(exports)
     assert call("export", "--format", "onnx").returncode == 0
-    judged = call("evaluate", "--runtime", "csr", "--reference", "torch", "--episodes", "10")
+    judged = call("evaluate", "--runtime", "csr", "--episodes", "10")
     assert "made the csr export, which was missing" in judged.stderr
-    assert judged.returncode in (0, 7), judged.stderr
+    assert judged.returncode in (6, 7), judged.stderr
 
 
 def test_export_then_evaluate_in_every_runtime(trained: Path) -> None:
     call = mast_edge_in(trained)
-    exported = call("export", "--format", "all", "--json")
+    exported = call("export", "--format", "all", "--json", "--no-measure")
     assert exported.returncode == 0, exported.stderr
     files = {f["format"]: f for f in json.loads(exported.stdout)["files"]}
     assert files.keys() == {"csr", "onnx", "onnx_sparse", "c"}
@@ -77,7 +77,7 @@ def test_export_then_evaluate_in_every_runtime(trained: Path) -> None:
 
 def test_evaluate_compares_with_the_dense_run_by_default(trained: Path) -> None:
     call = mast_edge_in(trained)
-    assert call("export", "--format", "csr").returncode == 0
+    assert call("export", "--format", "csr", "--no-measure").returncode == 0
     judged = call("evaluate", "--runtime", "csr", "--episodes", "40", "--json")
     verdict = json.loads(judged.stdout)
     assert "dense" in verdict["reference"]
@@ -87,7 +87,7 @@ def test_evaluate_compares_with_the_dense_run_by_default(trained: Path) -> None:
 
 def test_a_battle_can_be_watched_with_the_exported_agent(trained: Path) -> None:
     call = mast_edge_in(trained)
-    assert call("export", "--format", "csr", "--out", "agents").returncode == 0
+    assert call("export", "--format", "csr", "--out", "agents", "--no-measure").returncode == 0
     played = call("play", "3m", "--policy", "agents/csr/agent.safetensors", "--episodes", "3", "--json")
     assert json.loads(played.stdout)["episodes"] == 3
 

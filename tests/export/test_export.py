@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,10 @@ from mast_edge.errors import (
     MissingInput,
     UsageError,
 )
-from mast_edge.export import export_run
+from mast_edge.export import export_run as measured_export
 from tests.agents import MAP_3M, TINY, env_of, greedy_rows, random_agent, write_checkpoint
 
+export_run = partial(measured_export, measure=False)
 TRAINED = Path(__file__).parent.parent / "data/agents/3m-s95"
 CSR_FILES = ["csr/agent.safetensors", "csr/card.md", "csr/report.json"]
 
@@ -90,7 +92,7 @@ def test_ledger_and_flops_of_3m(tmp_path):
 def test_the_same_checkpoint_gives_the_same_bytes(checkpoint, tmp_path):
     for out in ("one", "two"):
         export_run(checkpoint, ["csr", "onnx"], tmp_path / out)
-    for name in ("csr/agent.safetensors", "onnx/agent.onnx"):
+    for name in ("csr/agent.safetensors", "csr/card.md", "onnx/agent.onnx"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
@@ -296,11 +298,12 @@ def test_texts_from_a_run_do_not_reach_the_card_unescaped(checkpoint, tmp_path):
     assert len(re.findall(r"\\[`*_<>\[\]|]", cell)) == 13
 
 
-def test_the_card_says_how_to_call_it_and_where_it_comes_from(tmp_path):
-    export_run(TRAINED, ["csr"], tmp_path)
+def test_the_card_says_how_to_call_it_what_it_costs_and_where_it_comes_from(tmp_path):
+    measured_export(TRAINED, ["csr"], tmp_path)
     card = (tmp_path / "csr/card.md").read_text(encoding="utf-8")
     digest = hashlib.sha256((tmp_path / "csr/agent.safetensors").read_bytes()).hexdigest()
-    for text in (digest, 'Agent.load("agent.safetensors"', "645 of 645", "Rule R", "t\\_env | 3000"):
+    said = ("645 of 645", "Rule R", "t\\_env | 3000", "us, all layers dense")
+    for text in (digest, 'Agent.load("agent.safetensors"', *said):
         assert text in card
 
 

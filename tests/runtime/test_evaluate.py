@@ -198,7 +198,7 @@ def test_numpy_and_torch_runtimes(tmp_path, lone_run):
 
 def test_the_exported_files_take_every_action_of_the_torch_agent(tmp_path):
     run = make_run(tmp_path, seed=4)
-    export_run(run, ["csr", "onnx"])
+    export_run(run, ["csr", "onnx"], measure=False)
     for runtime in ("csr", "onnx"):
         verdict = evaluate(root=tmp_path, runtime=runtime, reference="torch", episodes=100)
         assert (verdict.decision, verdict.identical) == ("pass", 100)
