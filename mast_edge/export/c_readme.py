@@ -6,7 +6,7 @@ from typing import Any
 from mast_edge.contract import AgentContract
 from mast_edge.export.c_names import renamed
 from mast_edge.export.c_sizes import CodeSize
-from mast_edge.export.card import escaped
+from mast_edge.export.card import escaped, markdown_table
 from mast_edge.fixed_point import HEADROOM, FixedPointAgent
 
 EXAMPLE = """\
@@ -58,7 +58,6 @@ def readme(
         prefix,
     )
     facts = {"game": contract.map_name, **contract.contract_json(), **provenance}
-    rows = [[name, "unknown" if value is None else value] for name, value in facts.items()]
     parts = [
         f"# {prefix}: a trained agent in C99, {kind}",
         f"`{prefix}.h` and `{prefix}.c` are the agent. `{prefix}_selftest.c` proves a build: "
@@ -68,7 +67,7 @@ def readme(
         _table_sizes(tables),
         _code_sizes(compiler, sizes),
         "## Where it comes from",
-        _table(["", ""], rows),
+        markdown_table(["", ""], [*facts.items()]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -93,7 +92,7 @@ def _table_sizes(tables: Mapping[str, Mapping[str, int]]) -> str:
         for part, sizes in tables.items()
     ]
     total = [sum(sizes.get(kind, 0) for sizes in tables.values()) for kind in kinds]
-    return "Constant tables, bytes:\n\n" + _table(
+    return "Constant tables, bytes:\n\n" + markdown_table(
         ["part", *kinds, "all"], [*rows, ["all", *total, sum(total)]]
     )
 
@@ -102,14 +101,9 @@ def _code_sizes(compiler: str | None, sizes: Sequence[CodeSize]) -> str:
     if compiler is None or not sizes:
         return "Machine code: not measured, no compiler that tells was there."
     rows = [[size.level, size.text, size.rodata, size.data] for size in sizes]
-    return f"Machine code, bytes, by `{escaped(compiler)}`:\n\n" + _table(
+    return f"Machine code, bytes, by `{escaped(compiler)}`:\n\n" + markdown_table(
         ["flags", "code", "constants", "variables"], rows
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 _BUILD = """\

@@ -41,19 +41,24 @@ def agent_card(report: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def escaped(text: object) -> str:
-    """Text on one line that Markdown does not interpret; control and direction marks become `?`."""
-    line = " ".join(str(text).split())[:200]
+def escaped(value: object) -> str:
+    """Text on one line that Markdown does not interpret; control and direction marks become `?`.
+
+    Lists are joined by commas, None is `unknown`.
+    """
+    text = ", ".join(map(str, value)) if isinstance(value, list) else value
+    line = " ".join(str("unknown" if text is None else text).split())[:200]
     return _SPECIAL.sub(r"\\\1", "".join(c if c.isprintable() else "?" for c in line))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table whose cells are escaped."""
     lines = [head, ["---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return _table(["", ""], [[name, "unknown" if value is None else value] for name, value in values.items()])
+    return markdown_table(["", ""], [*values.items()])
 
 
 def _contract(report: Mapping[str, Any]) -> str:
@@ -68,7 +73,7 @@ def _contract(report: Mapping[str, Any]) -> str:
         ["ties", f"{c['ties']} index; an unavailable action counts as {c['unavailable']}"],
         ["game", f"{env['map']} ({env['backend']}), at most {env['episode_limit']} steps"],
     ]
-    return _table(["", ""], rows)
+    return markdown_table(["", ""], rows)
 
 
 def _files(report: Mapping[str, Any]) -> str:
@@ -85,7 +90,7 @@ def _files(report: Mapping[str, Any]) -> str:
         for f in report["files"]
     ]
     head = ["file", "precision", "bytes", "SHA-256", "same decisions as its checkpoint", "max dQ", "run by"]
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
@@ -103,7 +108,7 @@ def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
         for layer in layers
     ]
     head = ["layer", "out x in", "stored as", "pattern", "weights", "density", "empty rows", "empty columns"]
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _costs(report: Mapping[str, Any]) -> str:
@@ -128,7 +133,7 @@ def _costs(report: Mapping[str, Any]) -> str:
         rows.append(
             ["time of one decision", f"{times[0]} us, all layers dense {times[1]} us, on {host['cpu']}"]
         )
-    return _table(["", ""], rows)
+    return markdown_table(["", ""], rows)
 
 
 def _call_artifact(report: Mapping[str, Any]) -> str:
