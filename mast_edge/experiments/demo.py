@@ -21,7 +21,8 @@ from mast_edge.runtime.evaluate import evaluate
 from mast_edge.runtime.verdict import Verdict, shown_path
 
 CONFIG = "configs/demo_3m.yaml"
-FORMATS = ("csr", "onnx")
+FORMATS = ("csr", "onnx", "c")
+RUNTIMES = ("csr", "onnx")
 MAST = Task("MAST 90 %", CONFIG)
 VERDICT_COLUMNS = (
     "runtime",
@@ -61,7 +62,7 @@ def demo(console: Console, out: Console) -> None:
 
     console.print("[bold]3. Evaluate[/bold]  paired battles; the runtimes know nothing of torch")
     verdicts = []
-    for runtime in FORMATS:
+    for runtime in RUNTIMES:
         for reference in ("torch", dense["run"]):
             console.print(
                 f"   mast-edge evaluate --run {run.path} --runtime {runtime} --reference {reference}",
