@@ -68,6 +68,19 @@ def network_widths(config: ExperimentConfig, env: EnvSpec) -> Widths:
     return found
 
 
+def tiny_agent(spec: AgentSpec, sparsity: float) -> AgentSpec:
+    """The dense agent of as many parameters as `spec` keeps at `sparsity`: method tiny's.
+
+    Source: algorithms.md 8.1. Raises ConfigError when not even width 1 fits.
+    """
+
+    def shapes(width: int) -> Shapes:
+        return replace(spec, hidden_dim=width).layer_shapes()
+
+    limit = parameter_limit(spec.layer_shapes(), sparsity)
+    return replace(spec, hidden_dim=_largest("agent", sparsity, limit, shapes))
+
+
 def parameter_limit(shapes: Shapes, sparsity: float) -> int:
     """Parameters of a masked network: nnz + biases (algorithms.md 7.2; single weights, whatever the pattern).
 

@@ -120,7 +120,8 @@ def _latency(agents: Mapping[str, Costs]) -> "Table":
     for label, costs in agents.items():
         for batch in costs["latency"]["batches"]:
             over = [f"{batch['dense_over'][choice]:.2f}" for choice in CHOICES[1:]]
-            body.append([label, number(batch["batch"]), *(_times(batch[c]) for c in CHOICES), *over])
+            tiny = _times(batch["tiny"]) if "tiny" in batch else "-"
+            body.append([label, number(batch["batch"]), *(_times(batch[c]) for c in CHOICES), tiny, *over])
     first = next(iter(agents.values()))["latency"]
     host, worst = first["host"], max(c["latency"]["max_abs_q_difference"] for c in agents.values())
     known = ", ".join(f"{name} {version}" for name, version in host["versions"].items())
@@ -128,9 +129,19 @@ def _latency(agents: Mapping[str, Costs]) -> "Table":
         f"Median (p10-p90) of {first['calls']} calls each, interleaved, {host['threads']} thread, the call "
         f"from Python included; {host['cpu']}, {host['vectors']}, {host['compiler']}, {known}, "
         f"{host['date']}. The dense tables are this package's own and hold the same weights; "
-        f"largest |dQ| {worst:.1g}. Energy: not measured."
+        f"largest |dQ| {worst:.1g}. tiny: a narrow dense network of as many parameters, random weights. "
+        "Energy and memory: not measured."
     )
-    heads = ["agent", "batch", "all dense, us", "all CSR, us", "runtime, us", "dense / CSR", "/ runtime"]
+    heads = [
+        "agent",
+        "batch",
+        "all dense, us",
+        "all CSR, us",
+        "runtime, us",
+        "tiny, us",
+        "dense / CSR",
+        "/ runtime",
+    ]
     return table("Measured time of a call; batch: agents in it", 1, heads, body, caption)
 
 

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mast_edge.checkpoint_files import Recorded
-from mast_edge.costs.agent import CostedAgent
+from mast_edge.costs.agent import SEED, CostedAgent, random_weights
 from mast_edge.costs.work import run_inputs
 from mast_edge.dense_agent import Floats, masked_argmax
+from mast_edge.errors import ConfigError
+from mast_edge.layers import layers_of
 from mast_edge.native_agent import native_model
 from mast_edge.provenance import processor, versions
 from mast_edge.spec import AgentSpec
+from mast_edge.widths import tiny_agent
 
 if TYPE_CHECKING:
     from mast_edge.native._core import AgentModel
@@ -55,7 +58,8 @@ class Latency:
     Attributes:
         host: machine, date and versions.
         calls: timed calls per number, after `WARM_UP` more.
-        batches: agents decided for in one call -> choice of tables (`CostedAgent.table_choices`) -> times.
+        batches: agents decided for in one call -> choice of tables (`CostedAgent.table_choices`) -> times;
+            `tiny`, where the sparsity is known, is a dense agent of as many parameters (random weights).
             Batch 1 is `AgentCell.act`, observations checked; others are `AgentModel.step_many`, which runs
             the agents one after the other. The call from Python is part of all.
         max_abs_q_difference: between dense and CSR tables, along the agent's inputs.
@@ -106,11 +110,15 @@ def latency(agent: CostedAgent, calls: int = CALLS) -> Latency:
         choice: native_model(agent.spec, agent.layers(), sparse)
         for choice, sparse in agent.table_choices().items()
     }
+    specs = dict.fromkeys(models, agent.spec)
+    tiny = tiny_rival(agent)
+    if tiny is not None:
+        specs["tiny"], models["tiny"] = tiny
     n = agent.spec.n_agents
     batches = {1: _times({name: act_call(m, agent.inputs) for name, m in models.items()}, calls)}
     for batch in dict.fromkeys((n, LARGE_BATCH)):
         if batch > 1:
-            steps = {name: step_call(m, agent.spec, agent.inputs, batch) for name, m in models.items()}
+            steps = {name: step_call(m, specs[name], agent.inputs, batch) for name, m in models.items()}
             batches[batch] = _times(steps, calls)
     dense, csr = (run_inputs(models[choice], agent.spec, agent.inputs) for choice in ("dense", "csr"))
     actions = masked_argmax(dense, agent.inputs.avail), masked_argmax(csr, agent.inputs.avail)
@@ -121,6 +129,18 @@ def latency(agent: CostedAgent, calls: int = CALLS) -> Latency:
         max_abs_q_difference=float(np.abs(dense - csr).max()),
         same_actions=float((actions[0] == actions[1]).mean()),
     )
+
+
+def tiny_rival(agent: CostedAgent) -> "tuple[AgentSpec, AgentModel] | None":
+    """A narrow dense agent of as many parameters; None for one without zeros, or too few weights for any."""
+    if not agent.masks or not agent.sparsity:
+        return None
+    try:
+        spec = tiny_agent(agent.spec, agent.sparsity)
+    except ConfigError:
+        return None
+    weights = random_weights(spec, {}, np.random.default_rng(SEED))
+    return spec, native_model(spec, layers_of(weights, {}), set())
 
 
 def act_call(model: "AgentModel", inputs: Recorded) -> Call:

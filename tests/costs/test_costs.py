@@ -13,7 +13,7 @@ from mast_edge.costs import break_even as sweeps
 from mast_edge.costs.agent import CostedAgent, random_agent
 from mast_edge.costs.break_even import SWEEP, Sweep, crossing, csr_break_even
 from mast_edge.costs.disk_bytes import agent_bytes, bitmask_bytes, bytes_break_even, file_parts
-from mast_edge.costs.timing import interleaved, latency
+from mast_edge.costs.timing import interleaved, latency, tiny_rival
 from mast_edge.costs.work import agent_work
 from mast_edge.layers import make_layer
 from mast_edge.spec import LAYERS, AgentSpec
@@ -193,12 +193,20 @@ def test_times_are_of_both_tables_and_all_batches():
     found = latency(agent(TINY, 0.5), calls=20)
     assert list(found.batches) == [1, 3, 64]
     for choices in found.batches.values():
-        assert set(choices) == {"dense", "csr", "runtime"}
+        assert set(choices) == {"dense", "csr", "runtime", "tiny"}
         for times in choices.values():
             assert 0 < times.p10 <= times.median <= times.p90
     assert (found.max_abs_q_difference, found.same_actions) == (0.0, 1.0)
     shown = found.to_json()["batches"][0]
     assert shown["dense_over"]["csr"] == shown["dense"]["median"] / shown["csr"]["median"]
+
+
+def test_the_narrow_rival_has_as_many_parameters():
+    """3m at 95 % keeps 1394 + 457; 43 H + 6 (H H + H) + 9 H + 9 is 1777 for H = 13 and 1997 for 14."""
+    spec, _ = tiny_rival(agent(MAP_3M, 0.95))
+    assert spec == AgentSpec(30, 9, 3, 13)
+    assert tiny_rival(agent(MAP_3M, 0.0)) is None
+    assert tiny_rival(agent(AgentSpec(300, 2, 1, 2), 0.9)) is None
 
 
 def test_variants_are_timed_in_turn_and_the_order_is_reversed():
