@@ -8,14 +8,17 @@ Source: runtime.md section 3 ("Sizes in bytes"), accounting.md 7.2. Run: python 
 
 import argparse
 import io
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from act import SIZES, write_random_checkpoint
-from output import add_output_options, finish
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.act import SIZES, write_random_checkpoint
+from benchmarks.output import add_output_options, finish
 from mast_edge.checkpoint_files import AgentCheckpoint, read_agent
 from mast_edge.costs.disk_bytes import npy_files, zipped_bytes
 from mast_edge.export import export_run
@@ -58,7 +61,8 @@ def _rows(checkpoint_folder: Path, out: Path) -> list[dict[str, Any]]:
     sizes = _peers(checkpoint)
     real: dict[str, Any] = {}
     for precision, formats in (("f32", ["csr", "onnx", "c"]), ("int8", ["csr", "c"])):
-        report = export_run(checkpoint_folder, formats, out, precision=precision, force=True).to_json()
+        how = {"precision": precision, "force": True, "measure": False}
+        report = export_run(checkpoint_folder, formats, out, **how).to_json()
         for entry in report["files"]:
             path = Path(entry["path"])
             variant = entry["format"] if precision == "f32" else f"{entry['format']}_int8"
