@@ -83,7 +83,7 @@ def read_c_export(path: Path) -> tuple[CContract, dict[str, bytes]]:
     Digests tell damage, not intent: whoever may write the folder may change both. Run C that you trust.
 
     Args:
-        path: `<prefix>.c`, or its folder.
+        path: `<prefix>.c`, the `contract.json` beside it, or their folder.
 
     Returns:
         The contract, and the bytes of header, source and self test by name.
@@ -94,7 +94,8 @@ def read_c_export(path: Path) -> tuple[CContract, dict[str, bytes]]:
     """
     folder = path if path.is_dir() else path.parent
     index = folder / CONTRACT_FILE
-    if not index.is_file() or not (path.is_dir() or path.suffix == ".c"):
+    whole = path.is_dir() or path.name == CONTRACT_FILE
+    if not index.is_file() or not (whole or path.suffix == ".c"):
         raise MissingInput(
             f"{path}: the c runtime must be given exported C with its {CONTRACT_FILE}; got none. "
             "Run: mast-edge export --format c"
@@ -102,7 +103,7 @@ def read_c_export(path: Path) -> tuple[CContract, dict[str, bytes]]:
     who = str(index)
     fields = strict_json(who, "content", _read(index, MAX_HEADER_BYTES))
     found = _checked(who, fields)
-    if not path.is_dir() and path.name != f"{found.prefix}.c":
+    if not whole and path.name != f"{found.prefix}.c":
         raise MissingInput(
             f"{path}: the c runtime must be given {found.prefix}.c, as {CONTRACT_FILE} says; got {path.name}."
         )

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from mast_edge.c_contract import CONTRACT_FILE
 from mast_edge.checkpoint_files import INDEX_FILE
 from mast_edge.checkpoint_folders import checkpoints
 from mast_edge.errors import ArtifactContract, ArtifactInconsistent, MissingInput, UsageError
@@ -16,7 +17,7 @@ EXPORT_OF = {
     "csr": ("csr", "agent.safetensors"),
     "numpy": ("csr", "agent.safetensors"),
     "onnx": ("onnx", "agent.onnx"),
-    "c": ("c", "agent.c"),
+    "c": ("c", CONTRACT_FILE),
 }
 """Runtime -> export format and file it plays; torch plays the checkpoint itself."""
 OWN_WEIGHTS = ("torch", "numpy")
@@ -87,7 +88,8 @@ def find_candidate(
         path = Path(artifact) if artifact is not None else _export_of(found, runtime)
     agent = Agent.load(path, backend=runtime)
     # A checkpoint's digest is the model's own; an export records that of the checkpoint it was made from.
-    recorded = agent.model.sha256 if path.is_dir() else agent.model.provenance.get("checkpoint_sha256")
+    is_checkpoint = (path / INDEX_FILE).is_file()
+    recorded = agent.model.sha256 if is_checkpoint else agent.model.provenance.get("checkpoint_sha256")
     checkpoint_sha256 = recorded if isinstance(recorded, str) else None
     if found is not None and (run is not None or artifact is None):
         require_current(path, checkpoint_sha256, found)
@@ -96,7 +98,7 @@ def find_candidate(
         path=path,
         runtime=runtime,
         run=found,
-        checkpoint=path if path.is_dir() else _checkpoint_of(found, checkpoint_sha256),
+        checkpoint=path if is_checkpoint else _checkpoint_of(found, checkpoint_sha256),
         checkpoint_sha256=checkpoint_sha256,
         algorithm=_text(agent, "algorithm"),
         method=_text(agent, "method"),

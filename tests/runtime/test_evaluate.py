@@ -18,9 +18,10 @@ from mast_edge.errors import (
     UsageError,
 )
 from mast_edge.export import export_run
-from mast_edge.runs import RunFolder
+from mast_edge.runs import RunFolder, find_run
 from mast_edge.runtime.evaluate import evaluate
 from mast_edge.runtime.match import FIRST_SEED, seed_list_sha256
+from mast_edge.runtime.opponents import missing_export
 from mast_edge.runtime.verdict import verdict_table
 from tests.runtime.agents import (
     add_step,
@@ -203,6 +204,17 @@ def test_the_exported_files_take_every_action_of_the_torch_agent(tmp_path):
         verdict = evaluate(root=tmp_path, runtime=runtime, reference="torch", episodes=100)
         assert (verdict.decision, verdict.identical) == ("pass", 100)
         assert (verdict.certificate.agreement, verdict.certificate.flips) == (1.0, ())
+
+
+def test_exported_c_is_found_whatever_its_prefix(tmp_path):
+    run = make_run(tmp_path, seed=4)
+    assert missing_export(find_run(run.name, tmp_path), "c") == "c"
+    export_run(run, ["c"], prefix="red", measure=False)
+    assert missing_export(find_run(run.name, tmp_path), "c") is None
+    for named in ({}, {"artifact": run / "exports/c"}, {"artifact": run / "exports/c/red.c"}):
+        verdict = evaluate(root=tmp_path, runtime="c", reference="numpy", episodes=10, **named)
+        assert (verdict.identical, verdict.certificate.flips) == (10, ())
+        assert verdict.certificate.agreement == 1.0
 
 
 def test_an_export_of_an_older_checkpoint_is_refused(tmp_path, lone_run):

@@ -169,7 +169,7 @@ class CBackend:
         """See `Backend.load`.
 
         Args:
-            path: `<prefix>.c` of an export, or its folder.
+            path: `<prefix>.c` of an export, the `contract.json` beside it, or their folder.
 
         Raises:
             EnvironmentUnavailable: there is no C compiler.
