@@ -7,7 +7,7 @@ Source: accounting.md 5 to 8.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mast_edge import published
 
@@ -74,13 +74,22 @@ def agent_label(row: Row) -> str:
 def table(
     title: str, words: int, heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None
 ) -> "Table":
-    """A table whose first `words` columns are words; the others are numbers and stand to the right."""
+    """A table whose first `words` columns are words; the others are numbers and stand to the right.
+
+    No column is narrower than its longest word: a number without its last digits is another number.
+    """
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    body = list(rows)
+    # Without a margin at its edges the widest table fits a terminal of 80 columns.
+    made = Table(title=title, title_justify="left", caption=caption, caption_justify="left", pad_edge=False)
     for at, head in enumerate(heads):
-        made.add_column(head, justify="left" if at < words else "right", no_wrap=at == 0)
-    for row in rows:
+        longest = max(
+            len(word) for cell in (head, *(row[at] for row in body)) for word in (cell.split() or [""])
+        )
+        justify: Literal["left", "right"] = "left" if at < words else "right"
+        made.add_column(head, justify=justify, no_wrap=at == 0, min_width=longest)
+    for row in body:
         made.add_row(*row)
     return made
 
@@ -93,22 +102,26 @@ def number(value: float | None, decimals: int = 0) -> str:
 def _ratios(rows: Sequence[Row]) -> "Table":
     """Rule R of many configs, the paper's values beside where there are some."""
     beside = any(row["published"] for row in rows)
-    heads = ["config", "method", "zeros"]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    heads = ["config", *(["method"] if len(methods) > 1 else []), "zeros"]
     for name in COLUMNS.values():
-        heads += [name, "paper"] if beside else [name]
+        head = name.replace("(", "").replace(")", "")
+        heads += [head, "paper"] if beside else [head]
     body = []
     for row in rows:
-        cells = [config_label(row), row["method"], f"{row['sparsity']:.0%}"]
+        method = [row["method"]] if len(methods) > 1 else []
+        cells = [config_label(row), *method, f"{row['sparsity']:.0%}"]
         for column in COLUMNS:
             cells += [_marked(row, column), _printed(row, column)] if beside else [_marked(row, column)]
         body.append(cells)
-    title = "Sparse over dense by Rule R" + (", beside Table 1 of the paper" if beside else "")
-    return table(title, 2, heads, body, RULE)
+    alike = f"{methods[0]}: " if len(methods) == 1 else ""
+    title = f"{alike}sparse over dense by Rule R" + (", beside Table 1 of the paper" if beside else "")
+    return table(title, heads.index("zeros"), heads, body, RULE)
 
 
 def _marked(row: Row, column: str) -> str:
     missed = row["published"] is not None and not row["published"]["agrees"][column]
-    return f"{row[column]:.3f}" + (" *" if missed else "")
+    return f"{row[column]:.3f}" + ("*" if missed else "")
 
 
 def _printed(row: Row, column: str) -> str:

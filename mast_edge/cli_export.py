@@ -10,7 +10,7 @@ from mast_edge.cli_shared import RUN_OPTION, chosen_run, common, remark, show
 from mast_edge.exits import stage
 from mast_edge.registry import EXPORT_FORMATS
 
-FILE_COLUMNS = ("format", "file", "bytes", "max |dQ|", "same actions", "verified with")
+FILE_COLUMNS = ("format", "bytes", "max |dQ|", "same actions")
 LAYER_COLUMNS = ("name", "shape", "kind", "pattern", "nnz", "density")
 
 
@@ -107,19 +107,22 @@ def _tables(report: dict[str, Any]) -> list[Any]:
 
     files = [
         [
-            f["format"] if f["precision"] == "f32" else f"{f['format']} {f['precision']}",
-            f["path"],
+            _entry_name(f),
             f["bytes"],
             f["max_abs_q_error"],
             f"{f['decisions'] - f['flips']} of {f['decisions']}",
-            f["verified_with"],
         ]
         for f in report["files"]
     ]
     layers = [[layer[name] for name in LAYER_COLUMNS] for layer in report["layers"]]
     return [
         rows_table(FILE_COLUMNS, files, "Exported and verified"),
+        *(f"{_entry_name(f)}: {f['path']}\n    run by {f['verified_with']}" for f in report["files"]),
         rows_table(LAYER_COLUMNS, layers, "Layers"),
         pairs_table("Rule R", {f"FLOPs {name}": value for name, value in report["flops"].items()}),
         *real_tables({report["env"]["map"]: report["real"]}, detailed=False),
     ]
+
+
+def _entry_name(file: dict[str, Any]) -> str:
+    return str(file["format"]) if file["precision"] == "f32" else f"{file['format']} {file['precision']}"

@@ -36,10 +36,15 @@ def console_on(stream: TextIO) -> Console:
 
 
 def out(*shown: Any) -> None:
-    """Prints results (text or rich tables) on standard output."""
+    """Prints results (text or rich tables) on standard output.
+
+    A table whose columns need more than the terminal has is not cropped: lines that the terminal breaks can
+    be read, numbers without their last digits cannot.
+    """
     console = console_on(sys.stdout)
     for item in shown:
-        console.print(Text(item) if isinstance(item, str) else item, soft_wrap=isinstance(item, str))
+        text = isinstance(item, str)
+        console.print(Text(item) if text else item, soft_wrap=text, crop=False)
 
 
 def remark(text: str) -> None:

@@ -22,8 +22,8 @@ def test_table_1_as_it_is_typed(call):
     answer = call("account", "configs/paper/table1.yaml")
     assert (answer.code, answer.err) == (0, "")
     shown = " ".join(answer.out.replace("│", " ").split())
-    assert "res-2c_vs_64zg mast 85% 0.155 0.155 0.151 0.151 0.150 0.150" in shown
-    assert "ow_qmix-2s3z mast 90% 0.107 * 0.106" in shown
+    assert "res-2c_vs_64zg 85% 0.155 0.155 0.151 0.151 0.150 0.150" in shown
+    assert "ow_qmix-2s3z 90% 0.107* 0.106" in shown
     assert "* Total Size of OW-QMIX on 2s3z is the one cell of the 36 that Rule R misses" in shown
     assert "35 of 36 cells of Table 1 agree" in shown
     assert "3m 95% 5,576 1,394 922 1,828 0 288" in shown  # accounting.md 7.2
