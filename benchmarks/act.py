@@ -1,243 +1,241 @@
 """Microseconds per act() in every runtime that is installed, measured interleaved in one process.
 
-The agents have random weights under Erdos-Renyi masks; observations are half zeros; the hidden state is
-carried. Times are thread CPU time, medians over interleaved chunks. At batch 1 most of the gap to
-onnxruntime is call overhead that was removed, not sparsity: see the row `csr_all_dense`, the same call with
-dense tables.
+The agents have random weights under Erdos-Renyi masks, element by element or in blocks of 8 rows; half of
+each observation is zero; hidden states are carried. Times are thread CPU time, medians of interleaved chunks.
 
-Source: runtime.md section 6, cli.md (`benchmark`). Run: python benchmarks/act.py [map@sparsity ...]
+    csr                what mast_edge.runtime does: a table chosen for every layer
+    csr_dense, csr_csr, csr_8x1, csr_4x1   the same call, every layer from one kind of table
+    c                  the exported C, compiled here and called with ctypes
+    numpy, torch       dense, through the same Agent; scipy_csr: scipy's products in place of numpy's
+    onnx_gru_bound     onnxruntime at its best: GRU node, bound buffers, one thread, nothing checked
+    onnx_run, onnx_sparse_run   session.run() of the dense file, and of the one with sparse constants
+    onnx_agent         onnxruntime through the same Agent
+    floor_call         the call from Python alone: both arrays taken over, nothing available, nothing computed
+    floor_empty        the call of an agent of the same sizes that has no weights
+
+and, in ns/step, the kernels without Python, 64 agents in one call: native, native_dense, ..., native_empty.
+At batch 1 most of the gap to onnxruntime is call overhead that was removed, not sparsity: see csr_dense.
+
+Source: runtime.md section 6, cli.md (`benchmark`). Run: python benchmarks/act.py [map@sparsity[/8x1] ...]
 """
 
 import argparse
 import importlib.util
-import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from benchmarks.act_peers import Call, peers
+from benchmarks.output import add_output_options, finish
+from benchmarks.random_agents import SIZES, inputs, sizes_of, write_random_checkpoint
+from mast_edge.artifact import Artifact
 from mast_edge.artifact_read import read_artifact
-from mast_edge.checkpoint_files import Recorded, write_agent_files, write_index
-from mast_edge.dense_agent import DenseAgent, assemble, forward, masked_argmax
+from mast_edge.c_library import find_compiler
+from mast_edge.errors import EnvironmentUnavailable
 from mast_edge.export import export_run
-from mast_edge.provenance import processor
+from mast_edge.kernel_costs import TABLES
+from mast_edge.layers import Layer, layers_of
+from mast_edge.native_agent import choose_tables, native_model
+from mast_edge.provenance import git_commit, processor, versions
 from mast_edge.runtime import Agent
 from mast_edge.runtime.backends.csr import CsrModel
-from mast_edge.spec import LAYERS, AgentSpec, EnvSpec
-from mast_edge.topology import random_topology
+from mast_edge.spec import LAYERS, AgentSpec
 
-SIZES = {
-    "3m": AgentSpec(30, 9, 3),
-    "2s3z": AgentSpec(80, 11, 5),
-    "3s5z": AgentSpec(128, 14, 8),
-    "2c_vs_64zg": AgentSpec(332, 70, 2),
-}
-CASES = ("3m@0", "3m@90", "3m@95", "3s5z@90", "2c_vs_64zg@90")
-Call = Callable[[np.ndarray, np.ndarray], int]
+CASES = ("3m@0", "3m@95", "3m@95/8x1", "3s5z@90", "3s5z@90/8x1", "2c_vs_64zg@90", "2c_vs_64zg@90/8x1")
+BATCH = 64
+PEER = "onnx_gru_bound"
+Step = Callable[[], None]
 
 
-def write_random_checkpoint(
-    folder: Path,
-    spec: AgentSpec,
-    map_name: str,
-    sparsity: float,
-    seed: int = 0,
-    pattern: str = "element",
-) -> None:
-    """A checkpoint folder of an untrained agent with two recorded steps."""
-    rng = np.random.default_rng(seed)
-    masks = random_topology(spec.layer_shapes(), sparsity, rng, dict.fromkeys(LAYERS, pattern))
-    weights = {}
-    for name, (out, in_) in spec.layer_shapes().items():
-        dense = rng.normal(scale=1 / np.sqrt(in_ * (1 - sparsity)), size=(out, in_)).astype(np.float32)
-        weights[f"{name}.weight"] = np.where(masks.get(name, True), dense, np.float32(0))
-        weights[f"{name}.bias"] = rng.normal(scale=0.1, size=out).astype(np.float32)
-    obs, avail = inputs(spec, 2 * spec.n_agents, rng)
-    ids = np.arange(spec.n_agents)
-    hidden, last = np.zeros((spec.n_agents, spec.hidden_dim), np.float32), np.full(spec.n_agents, -1)
-    agent, actions = DenseAgent(spec, weights), []
-    for t in range(2):
-        rows = slice(t * spec.n_agents, (t + 1) * spec.n_agents)
-        q, hidden = agent.step(obs[rows], last, ids, hidden)
-        last = masked_argmax(q, avail[rows])
-        actions.append(last)
-    n = spec.n_agents
-    recorded = Recorded(
-        obs.reshape(2, n, -1),
-        avail.reshape(2, n, -1),
-        np.array(actions, np.int32),
-        np.array([1, 0], np.uint8),
-    )
-    env = EnvSpec(map_name, "random", n, spec.n_actions, spec.obs_dim, 1, 60)
-    files = write_agent_files(folder, spec, env, weights, masks, recorded)
-    write_index(folder, spec, env, files, {"map": map_name, "sparsity": sparsity, "seed": seed})
+def ours(folder: Path, artifact: Artifact) -> dict[str, Call]:
+    """The csr runtime as it is, with every layer from one kind of table, and its floors; the exported C."""
+    path = folder / "exports/csr/agent.safetensors"
+    found: dict[str, Call] = {"csr": Agent.load(path, backend="csr").act}
+    for table in TABLES:
+        found[f"csr_{table}"] = Agent(CsrModel(artifact, dict.fromkeys(LAYERS, table))).act
+    if (folder / "exports/c").is_dir():
+        found["c"] = Agent.load(folder / "exports/c", backend="c").act
+    return found | floors(artifact.contract.spec)
 
 
-def inputs(spec: AgentSpec, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Observations (n, O), half zeros, and availability (n, A)."""
-    obs = np.where(rng.random((n, spec.obs_dim)) < 0.5, rng.uniform(-1, 1, (n, spec.obs_dim)), 0)
-    avail = (rng.random((n, spec.n_actions)) < 0.6).astype(np.uint8)
-    avail[:, 1] = 1
-    return obs.astype(np.float32), avail
+def floors(spec: AgentSpec) -> dict[str, Call]:
+    """What a call costs before anything is computed, and what an agent costs that has no weights."""
+    from mast_edge.native._core import AgentCell
 
-
-def callers(folder: Path) -> dict[str, Call]:
-    """Variant -> act(obs, avail), for whatever is installed."""
-    artifact, onnx_file = folder / "exports/csr/agent.safetensors", folder / "exports/onnx/agent.onnx"
-    found: dict[str, Call] = {
-        "numpy": Agent.load(folder, backend="numpy").act,
-        "csr": Agent.load(artifact, backend="csr").act,
+    cell = AgentCell(native_model(spec, empty_layers(spec), dict.fromkeys(LAYERS, "8x1")), 0)
+    nothing = np.zeros(spec.n_actions, np.uint8)
+    return {
+        "floor_call": lambda obs, avail: cell.act(obs, nothing, False),
+        "floor_empty": lambda obs, avail: cell.act(obs, avail, True),
     }
-    for name, sparse in (("csr_all_dense", set[str]()), ("csr_all_csr", set(LAYERS))):
-        found[name] = Agent(CsrModel(read_artifact(artifact), sparse)).act
-    if onnx_file.exists():
-        bound = Agent.load(onnx_file, backend="onnx")
-        found["onnx_agent"] = bound.act
-        found["onnx_gru_bound"] = _onnx_bound(bound)
-        found["onnx_run"] = _onnx_run(bound)
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        torch.set_num_threads(1)
-        found["torch"] = Agent.load(folder, backend="torch").act
-    if importlib.util.find_spec("scipy"):
-        found["scipy_csr"] = _scipy(artifact)
-    return found
 
 
-def _onnx_bound(agent: Agent) -> Call:
-    """The peer at its best: bound buffers, nothing checked, inputs written in place."""
-    model: Any = agent.model
-    spec, wrap = agent.spec, model.ort.OrtValue.ortvalue_from_numpy
-    row, hidden = np.zeros((1, spec.input_dim), np.float32), np.zeros((1, spec.hidden_dim), np.float32)
-    q, after = np.zeros((1, spec.n_actions), np.float32), np.zeros((1, spec.hidden_dim), np.float32)
-    binding = model.session.io_binding()
-    binding.bind_ortvalue_input("obs", wrap(row))
-    binding.bind_ortvalue_input("hidden", wrap(hidden))
-    binding.bind_ortvalue_output("q", wrap(q))
-    binding.bind_ortvalue_output("hidden_next", wrap(after))
-    o, run, worst = spec.obs_dim, model.session.run_with_iobinding, np.float32(-np.inf)
-    row[0, o + spec.n_actions] = 1.0
-    last = o
-
-    def act(obs: np.ndarray, avail: np.ndarray) -> int:
-        nonlocal last
-        row[0, :o] = obs
-        run(binding)
-        hidden[:] = after
-        action = int(np.where(avail, q[0], worst).argmax())
-        row[0, last] = 0.0
-        last = o + action
-        row[0, last] = 1.0
-        return action
-
-    return act
+def empty_layers(spec: AgentSpec) -> dict[str, Layer]:
+    """Layers of no weights."""
+    shapes = spec.layer_shapes()
+    weights = {f"{name}.weight": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    weights |= {f"{name}.bias": np.zeros(shape[0], np.float32) for name, shape in shapes.items()}
+    return layers_of(weights, {name: np.zeros(shape, np.bool_) for name, shape in shapes.items()})
 
 
-def _onnx_run(agent: Agent) -> Call:
-    model: Any = agent.model
-    spec = agent.spec
-    state = {"hidden": np.zeros((1, spec.hidden_dim), np.float32), "last": np.array([-1])}
-    ids = np.array([0])
+def kernels(artifact: Artifact) -> dict[str, Step]:
+    """`BATCH` agents in one call, without Python in between: chosen tables, each kind, and no weights."""
+    spec, layers = artifact.contract.spec, artifact.layers
+    chosen = {name: choice.table for name, choice in choose_tables(spec, layers).items()}
+    models = {"native": native_model(spec, layers, chosen)}
+    models |= {
+        f"native_{table}": native_model(spec, layers, dict.fromkeys(LAYERS, table)) for table in TABLES
+    }
+    models["native_empty"] = native_model(spec, empty_layers(spec), dict.fromkeys(LAYERS, "8x1"))
+    obs, _ = inputs(spec, BATCH, np.random.default_rng(1))
+    last, ids = (np.arange(BATCH, dtype=np.int64) % size for size in (spec.n_actions, spec.n_agents))
 
-    def act(obs: np.ndarray, avail: np.ndarray) -> int:
-        rows = assemble(spec, obs[None], state["last"], ids)
-        q, state["hidden"] = model.step_rows(rows, state["hidden"])
-        state["last"] = masked_argmax(q, avail[None])
-        return int(state["last"][0])
+    def step(model: Any) -> Step:
+        hidden, q = (np.zeros((BATCH, n), np.float32) for n in (spec.hidden_dim, spec.n_actions))
+        return lambda: model.step_many(obs, last, ids, hidden, q)
 
-    return act
-
-
-def _scipy(artifact_path: Path) -> Call:
-    from scipy.sparse import csr_array
-
-    artifact = read_artifact(artifact_path)
-    spec = artifact.contract.spec
-    tables = {name: csr_array(artifact.layers[name].dense()) for name in LAYERS}
-    bias = {name: artifact.layers[name].bias for name in LAYERS}
-    state = {"hidden": np.zeros((1, spec.hidden_dim), np.float32), "last": np.array([-1])}
-    ids = np.array([0])
-
-    def act(obs: np.ndarray, avail: np.ndarray) -> int:
-        rows = assemble(spec, obs[None], state["last"], ids)
-        q, state["hidden"] = forward(
-            lambda name, x: (tables[name] @ x[0] + bias[name])[None], rows, state["hidden"]
-        )
-        state["last"] = masked_argmax(q, avail[None])
-        return int(state["last"][0])
-
-    return act
+    return {name: step(model) for name, model in models.items()}
 
 
-def measure(
-    calls: dict[str, Call], obs: np.ndarray, avail: np.ndarray, chunks: int, per_chunk: int
+def measure_calls(
+    calls: Mapping[str, Call], obs: np.ndarray, avail: np.ndarray, chunks: int, per_chunk: int
 ) -> dict[str, float]:
-    """Median microseconds of thread CPU time per call, chunks of all variants interleaved."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    """Median microseconds of thread CPU time per call; chunks of all variants in turn, the order reversed."""
+    rows = [(obs[i % len(obs)], avail[i % len(obs)]) for i in range(per_chunk)]
+    taken: dict[str, list[float]] = {name: [] for name in ("loop", *calls)}
+    order = list(calls.items())
     for chunk in range(chunks + 1):
-        for name, act in calls.items():
+        for name, act in order:
             begin = time.thread_time_ns()
-            for i in range(per_chunk):
-                act(obs[i % len(obs)], avail[i % len(obs)])
+            for one, may in rows:
+                act(one, may)
             if chunk:
                 taken[name].append((time.thread_time_ns() - begin) / per_chunk / 1000)
-    rows = [(obs[i % len(obs)], avail[i % len(obs)]) for i in range(per_chunk)]
-    begin = time.thread_time_ns()
-    for i in range(per_chunk):
-        rows[i], obs[i % len(obs)], avail[i % len(obs)]
-    overhead = (time.thread_time_ns() - begin) / per_chunk / 1000
+        begin = time.thread_time_ns()
+        for _one, _may in rows:
+            pass
+        taken["loop"].append((time.thread_time_ns() - begin) / per_chunk / 1000)
+        order.reverse()
+    overhead = statistics.median(taken.pop("loop"))
     return {name: statistics.median(times) - overhead for name, times in taken.items()}
 
 
-def benchmark_act(cases: Sequence[str] = CASES, chunks: int = 15, per_chunk: int = 400) -> dict[str, Any]:
+def measure_kernels(steps: Mapping[str, Step], chunks: int, calls: int) -> dict[str, float]:
+    """Median nanoseconds of thread CPU time per step of one agent, chunks in turn as above."""
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    order = list(steps.items())
+    for chunk in range(chunks + 1):
+        for name, step in order:
+            begin = time.thread_time_ns()
+            for _ in range(calls):
+                step()
+            if chunk:
+                taken[name].append((time.thread_time_ns() - begin) / calls / BATCH)
+        order.reverse()
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def measure_case(case: str, chunks: int, per_chunk: int) -> list[dict[str, Any]]:
+    """Rows of one `<map>@<sparsity %>[/8x1]`."""
+    map_name, sparsity, pattern = sizes_of(case)
+    spec = SIZES[map_name]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_random_checkpoint(folder, spec, map_name, sparsity, pattern=pattern)
+        export_run(folder, formats())
+        artifact = read_artifact(folder / "exports/csr/agent.safetensors")
+        calls = ours(folder, artifact) | peers(folder)
+        obs, avail = inputs(spec, 64, np.random.default_rng(1))
+        acts = measure_calls(calls, obs, avail, chunks, per_chunk)
+        steps = measure_kernels(kernels(artifact), chunks, max(1, per_chunk // BATCH))
+    facts = {"kernel": CsrModel(artifact).path_taken, "nnz": sum(at.nnz for at in artifact.layers.values())}
+    return _rows(case, acts, "us/act", facts) + _rows(case, steps, "ns/step", facts)
+
+
+def formats() -> list[str]:
+    """Exports that can be made here."""
+    found = ["csr"]
+    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
+        found.append("onnx")
+    try:
+        find_compiler()
+    except EnvironmentUnavailable:
+        return found
+    return [*found, "c"]
+
+
+def _rows(case: str, taken: Mapping[str, float], unit: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            **{"suite": "runtime", "name": variant, "case": case, "value": round(value, 3), "unit": unit},
+            "ratios": {peer: round(other / value, 3) for peer, other in taken.items() if peer != variant},
+            **(facts if variant in ("csr", "native") else {}),
+        }
+        for variant, value in taken.items()
+    ]
+
+
+def benchmark_act(
+    cases: Sequence[str] = CASES,
+    chunks: int = 15,
+    per_chunk: int = 400,
+    tell: Callable[[str], object] = lambda line: print(line, file=sys.stderr, flush=True),
+) -> dict[str, Any]:
     """The `mast-edge/benchmark/1` object of cli.md, suite `runtime`.
 
     Args:
-        cases: `<map>@<sparsity %>`, maps of `SIZES`.
+        cases: `<map>@<sparsity %>` or `<map>@<sparsity %>/8x1`, maps of `random_agents.SIZES`.
         chunks: medians are over this many.
         per_chunk: calls in a chunk.
+        tell: told what is being measured.
     """
     rows = []
-    for case in cases:
-        map_name, percent = case.split("@")
-        spec = SIZES[map_name]
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            write_random_checkpoint(folder, spec, map_name, float(percent) / 100)
-            export_run(folder, ["csr", "onnx"] if importlib.util.find_spec("onnxruntime") else ["csr"])
-            calls = callers(folder)
-            obs, avail = inputs(spec, 64, np.random.default_rng(1))
-            taken = measure(calls, obs, avail, chunks, per_chunk)
-        for variant, us in taken.items():
-            ratios = {peer: round(other / us, 3) for peer, other in taken.items() if peer != variant}
-            rows.append(
-                {
-                    "suite": "runtime",
-                    "name": variant,
-                    "case": case,
-                    "value": round(us, 3),
-                    "unit": "us/act",
-                    "ratios": ratios,
-                }
+    for number, case in enumerate(cases, 1):
+        tell(f"runtime {number}/{len(cases)}: {case}")
+        rows += measure_case(case, chunks, per_chunk)
+    host = {"machine": platform.machine(), "cpu": processor(), "threads": 1, "commit": git_commit()}
+    return {"schema": "mast-edge/benchmark/1", "host": {**host, **versions()}, "rows": rows}
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """One table a case: time, over the floor of a call, and how many times longer than csr."""
+    from mast_edge.console import out, rows_table
+
+    rows = result["rows"]
+    for case in dict.fromkeys(row["case"] for row in rows):
+        of_case = [row for row in rows if row["case"] == case]
+        for unit, base in (("us/act", "csr"), ("ns/step", "native")):
+            found = sorted(
+                (row for row in of_case if row["unit"] == unit), key=lambda row: float(row["value"])
             )
-    host = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
-    return {"schema": "mast-edge/benchmark/1", "host": host | {"cpu": processor()}, "rows": rows}
+            ratios = {row["name"]: row["ratios"].get(base, 1.0) for row in found}
+            body = [[row["name"], f"{row['value']:.2f}", f"{1 / ratios[row['name']]:.2f}x"] for row in found]
+            first = next(row for row in found if row["name"] == base)
+            title = f"{case}, {first['nnz']} weights; {base}: {first['kernel'].removeprefix('native: ')}"
+            out(rows_table(("variant", unit, f"over {base}"), body, title=title))
 
 
 def main() -> None:
-    """Prints the JSON object."""
+    """Prints tables, or the JSON object."""
     parser = argparse.ArgumentParser(description="Microseconds per act() in every installed runtime.")
-    parser.add_argument("cases", nargs="*", default=CASES, help="<map>@<sparsity %%>")
-    print(json.dumps(benchmark_act(parser.parse_args().cases), indent=1))
+    parser.add_argument("cases", nargs="*", default=CASES, help="<map>@<sparsity %%>[/8x1]")
+    parser.add_argument("--chunks", type=int, default=15)
+    parser.add_argument("--per-chunk", type=int, default=400)
+    add_output_options(parser)
+    asked = parser.parse_args()
+    finish(benchmark_act(asked.cases, asked.chunks, asked.per_chunk), asked, show)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from act import SIZES, write_random_checkpoint
+from random_agents import SIZES, write_random_checkpoint
 
 from mast_edge.checkpoint_files import read_agent, read_recorded
 from mast_edge.export.job import Job

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mast_edge.cache import cache_folder
 from mast_edge.errors import EnvironmentUnavailable, MastEdgeError
 
 FLAGS = ("-std=c99", "-O2", "-ffp-contract=off")
@@ -110,7 +111,7 @@ def load_library(files: Mapping[str, bytes], compiler: Compiler) -> ctypes.CDLL:
     Raises:
         MastEdgeError: it does not compile, or the cache folder cannot be used.
     """
-    folder = cache_folder()
+    folder = cache_folder("c")
     path = folder / f"{_key(files, compiler)}.so"
     if path.is_file():
         # A damaged file of the cache is built again.
@@ -121,41 +122,6 @@ def load_library(files: Mapping[str, bytes], compiler: Compiler) -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     except OSError as problem:
         raise MastEdgeError(f"{path}: library must load; got {problem}. Set CC.") from problem
-
-
-def cache_folder() -> Path:
-    """Where libraries are kept: `c/` in $MAST_EDGE_CACHE or in the user's cache folder; nobody else's.
-
-    Raises:
-        MastEdgeError: it cannot be made, or someone else may write there.
-    """
-    folder = _cache_root() / "c"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
-    except OSError as problem:
-        raise MastEdgeError(
-            f"{folder}: cache folder must be writable; got {problem.strerror or problem}. "
-            "Set MAST_EDGE_CACHE to another folder."
-        ) from problem
-    if os.name != "nt" and (about.st_uid != os.geteuid() or about.st_mode & 0o022):
-        raise MastEdgeError(
-            f"{folder}: cache folder must be yours alone, since code is loaded from it; got owner "
-            f"{about.st_uid}, mode {about.st_mode & 0o777:o}. Set MAST_EDGE_CACHE to another folder."
-        )
-    return folder
-
-
-def _cache_root() -> Path:
-    own = os.environ.get("MAST_EDGE_CACHE")
-    if own:
-        return Path(own).absolute()
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "mast-edge"
-    if platform.system() == "Darwin":
-        return Path.home() / "Library" / "Caches" / "mast-edge"
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "mast-edge"
 
 
 def _key(files: Mapping[str, bytes], compiler: Compiler) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mast_edge.c_library import Compiler, cache_folder, find_compiler, load_library
+from mast_edge.c_library import Compiler, find_compiler, load_library
 from mast_edge.errors import EnvironmentUnavailable, MastEdgeError
 from tests.c_builds import some_compiler
 
@@ -74,23 +74,6 @@ def test_a_cache_that_others_may_write_to_is_not_loaded_from(cache):
     cache.chmod(0o777)
     with pytest.raises(MastEdgeError, match=r"cache folder must be yours alone.* mode 777"):
         load_library(SOURCE, compiler)
-
-
-def test_a_cache_that_cannot_be_made_names_the_variable(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("MAST_EDGE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(MastEdgeError, match="Set MAST_EDGE_CACHE"):
-        cache_folder()
-
-
-def test_the_cache_is_in_the_users_folder(tmp_path, monkeypatch):
-    monkeypatch.delenv("MAST_EDGE_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("platform.system", lambda: "Linux")
-    assert cache_folder() == tmp_path / "mast-edge" / "c"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_folder() == tmp_path / "home" / ".cache" / "mast-edge" / "c"
 
 
 def test_no_compiler_says_what_to_install(tmp_path, monkeypatch):

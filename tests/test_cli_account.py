@@ -27,7 +27,7 @@ def test_table_1_as_it_is_typed(call):
     assert "* Total Size of OW-QMIX on 2s3z is the one cell of the 36 that Rule R misses" in shown
     assert "35 of 36 cells of Table 1 agree" in shown
     assert "3m 95% 5,576 1,394 922 1,828 0 288" in shown  # accounting.md 7.2
-    assert "3m 95% gru_hh 27,840 1,394" in shown
+    assert "3m 95% gru_hh 8x1, fc2 8x1 27,840 1,394" in shown
     assert "--measure" in shown
     assert call("account", TABLE_1, "--json").json == call("account", TABLE_1, "--json").json
 

@@ -48,7 +48,7 @@ def expected(job: Job, recorded: Recorded) -> Expected:
 def float_step(job: Job) -> Step:
     """The native kernels over the tables of a job."""
     spec, layers = job.contract.spec, job.layers()
-    native = native_model(spec, layers, {name for name, layer in layers.items() if layer.kind != "dense"})
+    native = native_model(spec, layers, {name: layer.pattern.replace("element", "csr") for name, layer in layers.items()})
     ids = np.arange(spec.n_agents)
 
     def step(

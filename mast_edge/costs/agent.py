@@ -11,7 +11,7 @@ from mast_edge.checkpoint_files import Recorded
 from mast_edge.contract import AgentContract
 from mast_edge.dense_agent import Floats
 from mast_edge.layers import Layer, layers_of
-from mast_edge.native_agent import csr_layers
+from mast_edge.native_agent import choose_tables
 from mast_edge.spec import AgentSpec
 from mast_edge.topology import random_topology
 
@@ -60,13 +60,18 @@ class CostedAgent:
         """The tables that are stored."""
         return layers_of(self.weights, self.masks, self.precision)
 
-    def table_choices(self) -> dict[str, set[str]]:
-        """How the layers can be run: choice -> those that run from CSR tables, the others densely.
+    def table_choices(self) -> dict[str, dict[str, str]]:
+        """How the layers can be run: choice -> layer -> table. `runtime` is what the csr runtime takes here.
 
-        `runtime` is what the csr runtime takes.
+        Raises:
+            ImportError: the native core was not built.
         """
         layers = self.layers()
-        return {"dense": set(), "csr": set(layers), "runtime": csr_layers(layers)}
+        return {
+            "dense": dict.fromkeys(layers, "dense"),
+            "csr": dict.fromkeys(layers, "csr"),
+            "runtime": {name: choice.table for name, choice in choose_tables(self.spec, layers).items()},
+        }
 
 
 def random_agent(

@@ -143,7 +143,8 @@ def _pair(
 ) -> tuple["AgentModel", "AgentModel"]:
     """The same weights in dense and in CSR tables."""
     layers = layers_of(random_weights(spec, masks, rng), masks)
-    return native_model(spec, layers, set()), native_model(spec, layers, set(layers))
+    dense, csr = (native_model(spec, layers, dict.fromkeys(layers, table)) for table in ("dense", "csr"))
+    return dense, csr
 
 
 def _layer_masks(

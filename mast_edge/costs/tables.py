@@ -83,17 +83,17 @@ def _macs(agents: Mapping[str, Costs]) -> "Table":
     body = []
     for label, costs in agents.items():
         of = costs["macs"]
-        from_csr = [layer["name"] for layer in of["layers"] if layer["kernel"] == "csr"]
+        other = [f"{at['name']} {at['kernel']}" for at in of["layers"] if at["kernel"] != "dense"]
         executed = [number(of["executed"][choice]) for choice in CHOICES]
         body.append(
             [
-                *(label, ", ".join(from_csr) or "none", number(of["dense"]), number(of["nnz"]), *executed),
+                *(label, ", ".join(other) or "all dense", number(of["dense"]), number(of["nnz"]), *executed),
                 f"{of['ratios']['runtime']:.3f}",
                 number(of["utilisation"]["runtime"], 3),
                 number(sum(of["other"].values())),
             ]
         )
-    heads = ["agent", "runtime: CSR", "in x out", "kept", "all dense", "all CSR", "runtime"]
+    heads = ["agent", "runtime runs from", "in x out", "kept", "all dense", "all CSR", "runtime"]
     heads += ["/ in x out", "kept /", "other"]
     return table("Multiply-adds executed in one forward pass", 2, heads, body, UTILISATION)
 

@@ -107,8 +107,8 @@ def latency(agent: CostedAgent, calls: int = CALLS) -> Latency:
         ImportError: the native core was not built.
     """
     models = {
-        choice: native_model(agent.spec, agent.layers(), sparse)
-        for choice, sparse in agent.table_choices().items()
+        choice: native_model(agent.spec, agent.layers(), tables)
+        for choice, tables in agent.table_choices().items()
     }
     specs = dict.fromkeys(models, agent.spec)
     tiny = tiny_rival(agent)
@@ -140,7 +140,7 @@ def tiny_rival(agent: CostedAgent) -> "tuple[AgentSpec, AgentModel] | None":
     except ConfigError:
         return None
     weights = random_weights(spec, {}, np.random.default_rng(SEED))
-    return spec, native_model(spec, layers_of(weights, {}), set())
+    return spec, native_model(spec, layers_of(weights, {}), {})
 
 
 def act_call(model: "AgentModel", inputs: Recorded) -> Call:
@@ -191,7 +191,7 @@ def host() -> dict[str, Any]:
     return {
         "cpu": processor(),
         "machine": platform.machine(),
-        "vectors": _core.agent_vectors(),
+        "vectors": _core.kernel_path(),
         "compiler": _core.agent_compiler(),
         "versions": {name: found for name, found in versions().items() if name in PACKAGES},
         "threads": 1,

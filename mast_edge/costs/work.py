@@ -7,7 +7,7 @@ Source: accounting.md 7.3.
 """
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from mast_edge.checkpoint_files import Recorded
 from mast_edge.costs.agent import CostedAgent
 from mast_edge.dense_agent import Floats
-from mast_edge.native_agent import native_model
+from mast_edge.native_agent import choose_tables, native_model
 from mast_edge.spec import AgentSpec
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class LayerWork:
         name: of the layer.
         dense: in * out.
         nnz: useful ones, if every input counts.
-        kernel: which tables the csr runtime runs it from, `dense` or `csr`.
+        kernel: the table the csr runtime runs it from, a name in `kernel_costs.TABLES`.
+        predicted_ns: by table that was a candidate, what choosing it rests on (`kernel_costs`).
         executed: choice of tables (`CostedAgent.table_choices`) -> multiply-adds executed.
     """
 
@@ -42,6 +43,7 @@ class LayerWork:
     dense: int
     nnz: int
     kernel: str
+    predicted_ns: dict[str, float]
     executed: dict[str, float]
 
 
@@ -84,6 +86,7 @@ class AgentWork:
             "layers": [
                 {
                     **{"name": layer.name, "kernel": layer.kernel, "dense": layer.dense, "nnz": layer.nnz},
+                    "predicted_ns": {table: round(ns, 1) for table, ns in layer.predicted_ns.items()},
                     "executed": layer.executed,
                     "utilisation": _utilisation(layer.nnz, layer.executed["runtime"]),
                 }
@@ -110,14 +113,16 @@ def agent_work(agent: CostedAgent) -> AgentWork:
         ImportError: the native core was not built.
     """
     layers, choices = agent.layers(), agent.table_choices()
-    counted = {choice: _counted(agent, sparse) for choice, sparse in choices.items()}
+    predicted = {name: choice.ns for name, choice in choose_tables(agent.spec, layers).items()}
+    counted = {choice: _counted(agent, tables) for choice, tables in choices.items()}
     passes = counted["runtime"]["steps"]
     rows = [
         LayerWork(
             name,
             layer.rows * layer.cols,
             layer.nnz,
-            "csr" if name in choices["runtime"] else "dense",
+            choices["runtime"][name],
+            predicted[name],
             {choice: work[name] / passes for choice, work in counted.items()},
         )
         for name, layer in layers.items()
@@ -126,8 +131,8 @@ def agent_work(agent: CostedAgent) -> AgentWork:
     return AgentWork(passes, agent.spec.n_agents, rows, other)
 
 
-def _counted(agent: CostedAgent, sparse: Set[str]) -> Counter[str]:
-    model = native_model(agent.spec, agent.layers(), sparse)
+def _counted(agent: CostedAgent, tables: Mapping[str, str]) -> Counter[str]:
+    model = native_model(agent.spec, agent.layers(), tables)
     run_inputs(model, agent.spec, agent.inputs)
     return Counter(model.work)
 

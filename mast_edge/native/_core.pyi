@@ -220,8 +220,10 @@ class AgentModel:
         indices: NDArray[np.uint32],
         indptr: NDArray[np.uint32],
         bias: NDArray[np.float32],
-        sparse: bool,
-    ) -> None: ...
+        table: str,
+    ) -> None:
+        """`table`: dense, csr, 8x1 or 4x1. All give the same bits."""
+
     def step_many(
         self,
         obs: NDArray[np.float32],
@@ -232,6 +234,12 @@ class AgentModel:
     ) -> None: ...
     def layer_many(self, name: str, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """W x + b of one layer by the kernel of a step; x (B, in), for fc1 (B, obs_dim), y (B, out)."""
+
+    def layer_times(
+        self, obs: NDArray[np.float32], x: NDArray[np.float32], hidden: NDArray[np.float32]
+    ) -> list[float]:
+        """Nanoseconds of each layer's product, means over rows: obs (N, O), what gru_ih gets (N, H), hidden
+        (N, H). The reading of the clock is part of it."""
 
     @property
     def work(self) -> dict[str, int]:
@@ -254,9 +262,6 @@ class AgentCell:
 
 def agent_compiler() -> str:
     """Name and version."""
-
-def agent_vectors() -> str:
-    """What the agent's kernels use on this CPU: avx2 or default."""
 
 # --- training kernels ---
 

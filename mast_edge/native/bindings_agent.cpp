@@ -7,12 +7,15 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <tuple>
 
 #include "actor.hpp"
 #include "agent.hpp"
+#include "borrowed_row.hpp"
 #include "gru.hpp"
 #include "instruction_set.hpp"
 #include "rollout.hpp"
@@ -26,35 +29,9 @@ static void expect_shape(bool holds, const char *what) {
     if (!holds) throw nb::value_error(what);
 }
 
-// A contiguous row of n items of one of the given buffer formats, borrowed while this lives; null otherwise.
-class Borrowed {
-  public:
-    Borrowed(nb::handle source, Py_ssize_t n, const char *formats) {
-        held_ = PyObject_GetBuffer(source.ptr(), &view_, PyBUF_FORMAT | PyBUF_ND) == 0;
-        if (!held_) {
-            PyErr_Clear();
-            return;
-        }
-        const char *format = view_.format ? view_.format : "B";
-        const bool fits = view_.ndim == 1 && view_.shape[0] == n && format[0] && !format[1] &&
-                          std::strchr(formats, format[0]) && reinterpret_cast<std::uintptr_t>(view_.buf) % view_.itemsize == 0;
-        if (fits) data = view_.buf;
-    }
-    ~Borrowed() {
-        if (held_) PyBuffer_Release(&view_);
-    }
-    Borrowed(const Borrowed &) = delete;
-    Borrowed &operator=(const Borrowed &) = delete;
-    const void *data = nullptr;
-
-  private:
-    Py_buffer view_{};
-    bool held_ = false;
-};
-
 // -1 whenever the inputs are not exactly what a step takes; the caller then finds out why and says so.
 static int cell_act(mast_edge::AgentCell &cell, nb::handle obs, nb::handle avail, bool check) {
-    const Borrowed seen(obs, cell.model->obs_dim, "f"), may(avail, cell.model->n_actions, "?B");
+    const mast_edge::BorrowedRow seen(obs, cell.model->obs_dim, "f"), may(avail, cell.model->n_actions, "?B");
     if (!seen.data || !may.data) return -1;
     const auto *x = static_cast<const float *>(seen.data);
     if (check && !mast_edge::all_finite(x, cell.model->obs_dim)) return -1;
@@ -97,6 +74,31 @@ static void layer_many(const mast_edge::AgentModel &model, const std::string &na
     model.report(scratch.work);
 }
 
+// Layer after layer as in a step, so that each finds in the caches what it finds there when agents act.
+static nb::list layer_times(const mast_edge::AgentModel &model, Rows<const float> obs, Rows<const float> x,
+                            Rows<const float> hidden) {
+    model.expect_complete();
+    const std::size_t n = obs.shape(0), o = model.obs_dim, h = model.hidden_dim;
+    expect_shape(n > 0 && obs.shape(1) == o && x.shape(0) == n && x.shape(1) == h && hidden.shape(0) == n &&
+                     hidden.shape(1) == h,
+                 "layer_times: shapes must be obs (N, O), x (N, H), hidden (N, H), N at least 1.");
+    mast_edge::Scratch scratch = model.scratch();
+    std::array<double, mast_edge::kLayers> taken{};
+    for (std::size_t i = 0; i < n; ++i) {
+        const float *inputs[] = {obs.data() + i * o, x.data() + i * h, hidden.data() + i * h, hidden.data() + i * h};
+        float *outputs[] = {scratch.x.data(), scratch.from_input.data(), scratch.from_hidden.data(), scratch.q.data()};
+        for (int at = 0; at < mast_edge::kLayers; ++at) {
+            const auto begin = std::chrono::steady_clock::now();
+            model.product(static_cast<mast_edge::LayerName>(at), inputs[at], outputs[at], scratch);
+            const std::chrono::duration<double, std::nano> passed = std::chrono::steady_clock::now() - begin;
+            taken[at] += passed.count();
+        }
+    }
+    nb::list result;
+    for (const double sum : taken) result.append(sum / static_cast<double>(n));
+    return result;
+}
+
 static nb::dict work_dict(const mast_edge::Work &work) {
     nb::dict result;
     result["steps"] = work.steps;
@@ -116,19 +118,19 @@ void bind_agent(nb::module_ &m) {
         .def(
             "add",
             [](AgentModel &model, const std::string &name, Row<const float> values, Row<const std::uint32_t> indices,
-               Row<const std::uint32_t> indptr, Row<const float> bias, bool sparse) {
+               Row<const std::uint32_t> indptr, Row<const float> bias, const std::string &table) {
                 expect_shape(indices.shape(0) == values.shape(0), "add: indices must be as many as values.");
-                model.add(name, values.data(), indices.data(), values.shape(0), indptr.data(), indptr.shape(0),
-                          bias.data(), bias.shape(0), sparse);
+                model.add(name, {values.data(), indices.data(), indptr.data()}, values.shape(0), indptr.shape(0),
+                          bias.data(), bias.shape(0), table);
             },
             nb::arg("name"), nb::arg("values"), nb::arg("indices"), nb::arg("indptr"), nb::arg("bias"),
-            nb::arg("sparse"))
+            nb::arg("table"))
         .def("step_many", &step_many, nb::arg("obs"), nb::arg("last_actions"), nb::arg("agent_ids"),
              nb::arg("hidden"), nb::arg("q"))
         .def("layer_many", &layer_many, nb::arg("name"), nb::arg("x"), nb::arg("y"))
+        .def("layer_times", &layer_times, nb::arg("obs"), nb::arg("x"), nb::arg("hidden"))
         .def_prop_ro("work", [](const AgentModel &model) { return work_dict(model.reported()); });
     m.def("agent_compiler", &mast_edge::agent_compiler);
-    m.def("agent_vectors", &mast_edge::agent_vectors);
     nb::class_<AgentCell>(m, "AgentCell")
         .def("__init__",
              [](AgentCell *self, std::shared_ptr<AgentModel> model, int agent_id) {

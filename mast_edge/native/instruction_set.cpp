@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "agent_kernels.hpp"
 #include "panels.hpp"
 #include "tiles.hpp"
 
@@ -19,10 +20,10 @@ const std::vector<InstructionSet> &present() {
                               __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
         const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-        if (has_avx512) found.push_back({"avx512", avx512::tiles, avx512::panels});
-        if (has_avx2) found.push_back({"avx2", avx2::tiles, avx2::panels});
+        if (has_avx512) found.push_back({"avx512", avx512::tiles, avx512::panels, avx512::agent});
+        if (has_avx2) found.push_back({"avx2", avx2::tiles, avx2::panels, avx2::agent});
 #endif
-        found.push_back({"plain", plain::tiles, plain::panels});
+        found.push_back({"plain", plain::tiles, plain::panels, plain::agent});
         return found;
     }();
     return sets;

@@ -1,8 +1,9 @@
-// The instruction sets that training kernels are compiled for, and the one in use.
+// The instruction sets that kernels are compiled for, and the one in use.
 //
-// The kernels of tiles.hpp and panels.hpp are compiled once per set, in kernels_<set>.cpp with the flags of
-// CMakeLists.txt. The best one that this CPU has is taken when the module is loaded; the environment variable
-// MAST_EDGE_KERNELS asks for another. Results are reproducible on one set; between sets they differ in the last bits.
+// The training kernels of tiles.hpp and panels.hpp are compiled once per set, in kernels_<set>.cpp, those of an exported
+// agent (agent_kernels.hpp) in agent_kernels_<set>.cpp, with the flags of CMakeLists.txt. The best one that this CPU has
+// is taken when the module is loaded; the environment variable MAST_EDGE_KERNELS asks for another. Training is
+// reproducible on one set; between sets it differs in the last bits. An agent's bits are the same on all.
 #pragma once
 
 #include <string>
@@ -10,13 +11,15 @@
 
 namespace mast_edge {
 
-struct TileKernels;
+struct AgentKernels;
 struct PanelKernels;
+struct TileKernels;
 
 struct InstructionSet {
     const char *name;
     const TileKernels &tiles;
     const PanelKernels &panels;
+    const AgentKernels &agent;
 };
 
 // The one in use. Throws std::runtime_error where MAST_EDGE_KERNELS asks for one that there is not.

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mast_edge.dense_agent import assemble, forward
 from mast_edge.export.c_source import c_files
 from mast_edge.fixed_point import FixedPointAgent
+from mast_edge.kernel_costs import TABLES
 from mast_edge.native import _core
 from mast_edge.spec import AgentSpec
 from tests.agents import MAP_3M, TINY
@@ -39,10 +40,10 @@ def inputs(spec, rng, steps):
     return obs, avail
 
 
-def native_cell(spec, layers, agent_id, sparse):
+def native_cell(spec, layers, agent_id, table):
     model = _core.AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
     for name, layer in layers.items():
-        model.add(name, *layer.rows_csr(), layer.bias, sparse)
+        model.add(name, *layer.rows_csr(), layer.bias, table)
     return _core.AgentCell(model, agent_id)
 
 
@@ -53,7 +54,7 @@ def test_float_q_is_the_native_kernels_to_the_bit(spec, sparsity, pattern):
     rng = np.random.default_rng(2)
     for agent_id in range(min(spec.n_agents, 2)):
         cell = model.cell(agent_id)
-        natives = [native_cell(spec, layers, agent_id, sparse) for sparse in (True, False)]
+        natives = [native_cell(spec, layers, agent_id, table) for table in TABLES]
         q, hidden = np.empty(spec.n_actions, np.float32), np.empty(spec.hidden_dim, np.float32)
         expected_q, expected_hidden = q.copy(), hidden.copy()
         for obs, avail in zip(*inputs(spec, rng, 20), strict=True):

@@ -3,7 +3,9 @@ import pytest
 from scipy.sparse import csr_array
 
 from mast_edge.dense_agent import assemble, forward
+from mast_edge.kernel_costs import TABLES
 from mast_edge.layers import make_layer
+from mast_edge.native import _core
 from mast_edge.native._core import AgentCell, AgentModel
 from mast_edge.native_agent import add_layer
 from mast_edge.spec import LAYERS, AgentSpec
@@ -13,11 +15,11 @@ ODD = AgentSpec(obs_dim=3, n_actions=70, n_agents=2, hidden_dim=37)
 HUNDRED = AgentSpec(obs_dim=300, n_actions=6, n_agents=1, hidden_dim=100)
 
 
-def native(spec, weights, masks, sparse):
+def native(spec, weights, masks, table):
     model = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
     for name in LAYERS:
         layer = make_layer(name, weights[f"{name}.weight"], weights[f"{name}.bias"], masks.get(name))
-        add_layer(model, name, layer, sparse)
+        add_layer(model, name, layer, table)
     return model
 
 
@@ -40,7 +42,7 @@ def step_many(model, spec, obs, last, ids, hidden):
 
 @pytest.mark.parametrize("spec", [TINY, MAP_3M, ODD, HUNDRED])
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9])
-def test_close_to_float64_and_the_same_bits_from_either_table(spec, sparsity):
+def test_close_to_float64_and_the_same_bits_from_every_table(spec, sparsity):
     weights, masks = random_agent(spec, sparsity)
     inputs = inputs_of(spec, 20)
     exact = {name: array.astype(np.float64) for name, array in weights.items()}
@@ -50,12 +52,28 @@ def test_close_to_float64_and_the_same_bits_from_either_table(spec, sparsity):
         rows,
         inputs[3].astype(np.float64),
     )
-    q_csr, hidden_csr = step_many(native(spec, weights, masks, True), spec, *inputs)
-    q_dense, hidden_dense = step_many(native(spec, weights, masks, False), spec, *inputs)
-    assert np.abs(q_csr - q64).max() < 5e-6 * max(1, np.abs(q64).max())
-    assert np.abs(hidden_csr - hidden64).max() < 2e-6
-    np.testing.assert_array_equal(q_csr, q_dense)
-    np.testing.assert_array_equal(hidden_csr, hidden_dense)
+    q, hidden = step_many(native(spec, weights, masks, "dense"), spec, *inputs)
+    assert np.abs(q - q64).max() < 5e-6 * max(1, np.abs(q64).max())
+    assert np.abs(hidden - hidden64).max() < 2e-6
+    for table in TABLES:
+        same_q, same_hidden = step_many(native(spec, weights, masks, table), spec, *inputs)
+        np.testing.assert_array_equal(same_q, q)
+        np.testing.assert_array_equal(same_hidden, hidden)
+
+
+@pytest.mark.parametrize("pattern", ["element", "8x1", "4x1"])
+@pytest.mark.parametrize("spec", [MAP_3M, ODD])
+def test_the_same_bits_from_every_table_on_every_instruction_set(spec, pattern):
+    weights, masks = random_agent(spec, 0.85, pattern=pattern)
+    inputs, found, before = inputs_of(spec, 12), [], _core.kernel_path()
+    for instructions in _core.instruction_sets():
+        _core.use_instruction_set(instructions)
+        for table in TABLES:
+            found.append(step_many(native(spec, weights, masks, table), spec, *inputs))
+    _core.use_instruction_set(before)
+    for q, hidden in found[1:]:
+        np.testing.assert_array_equal(q, found[0][0])
+        np.testing.assert_array_equal(hidden, found[0][1])
 
 
 def test_agrees_with_scipy_csr():
@@ -67,7 +85,7 @@ def test_agrees_with_scipy_csr():
         assemble(MAP_3M, *inputs[:3]),
         inputs[3],
     )
-    mine_q, mine_hidden = step_many(native(MAP_3M, weights, masks, True), MAP_3M, *inputs)
+    mine_q, mine_hidden = step_many(native(MAP_3M, weights, masks, "csr"), MAP_3M, *inputs)
     np.testing.assert_allclose(mine_q, q, atol=2e-5)
     np.testing.assert_allclose(mine_hidden, hidden, atol=2e-6)
 
@@ -82,7 +100,7 @@ def test_gru_cell_by_hand():
         "fc2": ([[1]], [0]),
     }
     for name, (weight, bias) in rows.items():
-        add_layer(model, name, make_layer("fc1", np.float32(weight), np.float32(bias), None), True)
+        add_layer(model, name, make_layer("fc1", np.float32(weight), np.float32(bias), None), "csr")
     hidden, q = np.float32([[-0.2]]), np.empty((1, 1), np.float32)
     model.step_many(np.float32([[0.5]]), np.array([-1]), np.array([0]), hidden, q)
     assert abs(hidden[0, 0] - 0.1654511518684013) < 1e-6
@@ -96,19 +114,19 @@ def test_activations_stay_within_their_stated_error():
         model,
         "fc1",
         make_layer("fc1", np.float32([[1, 0, 0], [-1, 0, 0]]), np.zeros(2, np.float32), None),
-        True,
+        "csr",
     )
     gates = np.zeros((6, 2), np.float32)
     gates[4] = [1, -1]
     bias = np.float32([0, 0, -100, -100, 0, 0])
-    add_layer(model, "gru_ih", make_layer("gru_ih", gates, bias, None), True)
+    add_layer(model, "gru_ih", make_layer("gru_ih", gates, bias, None), "csr")
     add_layer(
         model,
         "gru_hh",
         make_layer("gru_hh", np.zeros((6, 2), np.float32), np.zeros(6, np.float32), None),
-        True,
+        "csr",
     )
-    add_layer(model, "fc2", make_layer("fc1", np.float32([[1, 0]]), np.zeros(1, np.float32), None), True)
+    add_layer(model, "fc2", make_layer("fc1", np.float32([[1, 0]]), np.zeros(1, np.float32), None), "csr")
     x = np.linspace(-12, 12, 20_001, dtype=np.float32)[:, None]
     hidden, q = np.zeros((len(x), 2), np.float32), np.empty((len(x), 1), np.float32)
     ids = np.zeros(len(x), np.int64)
@@ -118,7 +136,7 @@ def test_activations_stay_within_their_stated_error():
 
 def test_a_batch_is_the_same_bits_as_one_by_one():
     weights, masks = random_agent(MAP_3M, 0.9)
-    model = native(MAP_3M, weights, masks, False)
+    model = native(MAP_3M, weights, masks, "dense")
     inputs = inputs_of(MAP_3M, 11)
     q, hidden = step_many(model, MAP_3M, *inputs)
     for i in range(11):
@@ -135,17 +153,21 @@ def test_tables_out_of_bounds_are_refused():
         return np.array(values, np.uint32)
 
     with pytest.raises(ValueError, match="stay below 5"):
-        model.add("fc1", one, u32(5), u32(0, 1), bias, True)
+        model.add("fc1", one, u32(5), u32(0, 1), bias, "csr")
     with pytest.raises(ValueError, match="run from 0"):
-        model.add("fc1", one, u32(1), u32(0, 2), bias, True)
+        model.add("fc1", one, u32(1), u32(0, 2), bias, "csr")
     with pytest.raises(ValueError, match="must have 1 rows"):
-        model.add("fc1", one, u32(1), u32(0, 1, 1), np.zeros(2, np.float32), True)
+        model.add("fc1", one, u32(1), u32(0, 1, 1), np.zeros(2, np.float32), "csr")
     with pytest.raises(ValueError, match="as many as values"):
-        model.add("fc1", one, u32(), u32(0, 1), bias, True)
+        model.add("fc1", one, u32(), u32(0, 1), bias, "csr")
     with pytest.raises(ValueError, match="rise inside a row"):
-        model.add("fc1", np.ones(2, np.float32), u32(1, 1), u32(0, 2), bias, True)
+        model.add("fc1", np.ones(2, np.float32), u32(1, 1), u32(0, 2), bias, "csr")
     with pytest.raises(ValueError, match="fc1, gru_ih"):
-        model.add("fc9", one, u32(1), u32(0, 1), bias, True)
+        model.add("fc9", one, u32(1), u32(0, 1), bias, "csr")
+    with pytest.raises(ValueError, match="dense, csr, 8x1 or 4x1; got coo"):
+        model.add("fc1", one, u32(1), u32(0, 1), bias, "coo")
+    with pytest.raises(ValueError, match="pointers must not fall"):
+        AgentModel(1, 1, 1, 2).add("gru_ih", one, u32(0), u32(0, 9, 0, 1, 1, 1, 1), np.zeros(6, "f"), "csr")
     with pytest.raises(ValueError, match="fc1 must be added first"):
         AgentCell(model, 0)
     with pytest.raises(ValueError, match=r"1\.\.65536"):
@@ -154,7 +176,7 @@ def test_tables_out_of_bounds_are_refused():
 
 def test_batches_out_of_bounds_are_refused():
     weights, masks = random_agent(TINY, 0.5)
-    model = native(TINY, weights, masks, True)
+    model = native(TINY, weights, masks, "dense")
     obs, last, ids, hidden = inputs_of(TINY, 4)
     q = np.zeros((4, 5), np.float32)
     for wrong in (

@@ -5,7 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from mast_edge.native._core import AgentCell, AgentModel, agent_compiler, agent_vectors
+from mast_edge.kernel_costs import TABLES
+from mast_edge.native._core import AgentCell, AgentModel, agent_compiler
 from mast_edge.spec import LAYERS, AgentSpec
 
 SPEC = AgentSpec(obs_dim=5, n_actions=20, n_agents=2, hidden_dim=9)  # padded: H 16, 3H 32, A 32
@@ -22,13 +23,13 @@ def whole_numbers(spec, seed=0, density=0.5):
     return weights
 
 
-def model_of(spec, weights, sparse):
+def model_of(spec, weights, table):
     model = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
     for name in LAYERS:
         rows, columns = np.nonzero(weights[name])
         indptr = np.searchsorted(rows, np.arange(len(weights[name]) + 1)).astype(np.uint32)
         values = weights[name][rows, columns]
-        model.add(name, values, columns.astype(np.uint32), indptr, weights[f"{name}.bias"], sparse)
+        model.add(name, values, columns.astype(np.uint32), indptr, weights[f"{name}.bias"], table)
     return model
 
 
@@ -48,7 +49,7 @@ def step(model, spec, obs, last, ids):
 
 def test_dense_tables_multiply_padded_rows_by_inputs_that_are_not_zero():
     weights = whole_numbers(SPEC)
-    model = model_of(SPEC, weights, sparse=False)
+    model = model_of(SPEC, weights, table="dense")
     obs, last, ids = batch(SPEC, 40)
     rows = np.zeros((40, SPEC.input_dim), np.float32)
     rows[:, :5] = obs
@@ -73,7 +74,7 @@ def test_dense_tables_multiply_padded_rows_by_inputs_that_are_not_zero():
 
 def test_csr_tables_multiply_each_stored_weight_once():
     weights = whole_numbers(SPEC)
-    model = model_of(SPEC, weights, sparse=True)
+    model = model_of(SPEC, weights, table="csr")
     step(model, SPEC, *batch(SPEC, 7))
     found = model.work
     assert found["fc1"] == 7 * np.count_nonzero(weights["fc1"][:, :5])
@@ -84,13 +85,13 @@ def test_csr_tables_multiply_each_stored_weight_once():
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 63, 64, 65, 130])
 def test_dense_rows_are_padded_to_sixteen(rows):
     spec = AgentSpec(2, rows, 1, 3)
-    model = model_of(spec, whole_numbers(spec, density=1.0), sparse=False)
+    model = model_of(spec, whole_numbers(spec, density=1.0), table="dense")
     step(model, spec, np.ones((1, 2), np.float32), np.array([-1]), np.array([0]))
     assert model.work["fc2"] == -(-rows // 16) * 16 * 3
 
 
 def test_a_cell_counts_what_it_runs_and_nothing_else():
-    model = model_of(SPEC, whole_numbers(SPEC), sparse=True)
+    model = model_of(SPEC, whole_numbers(SPEC), table="csr")
     cell = AgentCell(model, 1)
     obs, avail = np.ones(5, np.float32), np.ones(20, np.uint8)
     assert set(cell.work.values()) == {0}
@@ -107,7 +108,7 @@ def test_a_cell_counts_what_it_runs_and_nothing_else():
 
 
 def test_threads_report_every_step():
-    model = model_of(SPEC, whole_numbers(SPEC), sparse=False)
+    model = model_of(SPEC, whole_numbers(SPEC), table="dense")
     obs, last, ids = batch(SPEC, 3)
 
     def run():
@@ -123,10 +124,10 @@ def test_threads_report_every_step():
     assert model.work["fc1"] == 4 * 200 * 16 * np.count_nonzero(obs)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_a_layer_alone_gives_the_bits_of_a_step(sparse):
+@pytest.mark.parametrize("table", TABLES)
+def test_a_layer_alone_gives_the_bits_of_a_step(table):
     weights = whole_numbers(SPEC)
-    model = model_of(SPEC, weights, sparse)
+    model = model_of(SPEC, weights, table)
     hidden, q = step(model, SPEC, *batch(SPEC, 6))
     before, again = model.work, np.empty_like(q)
     model.layer_many("fc2", hidden, again)
@@ -140,7 +141,7 @@ def test_a_layer_alone_gives_the_bits_of_a_step(sparse):
 
 
 def test_a_layer_alone_refuses_other_shapes():
-    model = model_of(SPEC, whole_numbers(SPEC), sparse=False)
+    model = model_of(SPEC, whole_numbers(SPEC), table="dense")
     right = np.zeros((4, 9), np.float32)
     with pytest.raises(ValueError, match="layer_many"):
         model.layer_many("fc2", right, np.zeros((4, 19), np.float32))
@@ -154,4 +155,3 @@ def test_a_layer_alone_refuses_other_shapes():
 
 def test_the_build_says_what_it_is():
     assert agent_compiler().split()[0] in ("gcc", "clang", "another")
-    assert agent_vectors() in ("avx2", "default")

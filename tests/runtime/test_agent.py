@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mast_edge.errors import MastEdgeError, MissingExtra, MissingInput, UsageError
-from mast_edge.native_agent import csr_layers
 from mast_edge.runtime import Agent
 
 BLOCKED = ["torch", "onnx", "onnxruntime", "scipy", "tensorboardX", "matplotlib"]
@@ -57,15 +56,6 @@ def test_without_the_native_core_numpy_runs_and_says_so(tiny, monkeypatch):
     with pytest.warns(UserWarning, match="running dense numpy"):
         agent = Agent.load(tiny / "exports/csr/agent.safetensors")
     assert agent.model.path_taken == "numpy: dense"
-
-
-def test_the_kernel_of_a_layer_follows_its_sparsity(exported):
-    from mast_edge.artifact_read import read_artifact
-    from tests.agents import MAP_3M
-
-    for sparsity, expected in ((0.9, set()), (0.95, {"gru_hh"})):
-        layers = read_artifact(exported(MAP_3M, sparsity) / "exports/csr/agent.safetensors").layers
-        assert csr_layers(layers) == expected
 
 
 def test_runs_with_every_optional_package_blocked(tiny):

@@ -1,7 +1,7 @@
 """The native kernels over the tables of an exported agent; numpy where the native core was not built."""
 
 import warnings
-from collections.abc import Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from mast_edge.artifact_read import read_artifact
 from mast_edge.dense_agent import Floats, Ints
 from mast_edge.errors import MissingInput
 from mast_edge.golden import check_golden
-from mast_edge.native_agent import csr_layers, native_model
+from mast_edge.native_agent import choose_tables, native_model
 from mast_edge.runtime.backends.base import Cell, Model
 from mast_edge.runtime.backends.numpy_ import NumpyBackend
 
@@ -20,24 +20,29 @@ from mast_edge.runtime.backends.numpy_ import NumpyBackend
 class CsrModel:
     """An agent in native tables."""
 
-    def __init__(self, artifact: Artifact, sparse: Set[str] | None = None) -> None:
+    def __init__(self, artifact: Artifact, tables: Mapping[str, str] | None = None) -> None:
         """Copies the tables of a verified artifact into aligned native ones.
 
         Args:
             artifact: verified.
-            sparse: layers to run from CSR tables, the others densely; None takes `csr_layers`.
+            tables: layer -> a name in `kernel_costs.TABLES`; None takes what `choose_tables` takes.
+
+        Raises:
+            ArtifactTooLarge: its tables would take more than it may.
+            ImportError: the native core was not built.
         """
-        from mast_edge.native._core import AgentCell
+        from mast_edge.native._core import AgentCell, kernel_path
 
         spec = artifact.contract.spec
-        chosen = csr_layers(artifact.layers) if sparse is None else sparse
+        if tables is None:
+            tables = {name: choice.table for name, choice in choose_tables(spec, artifact.layers).items()}
         self._cell_type = AgentCell
-        self._native = native_model(spec, artifact.layers, chosen)
-        kernels = ", ".join(f"{name} {'csr' if name in chosen else 'dense'}" for name in artifact.layers)
+        self._native = native_model(spec, artifact.layers, tables)
+        kernels = ", ".join(f"{name} {tables[name]}" for name in artifact.layers)
         self.contract = artifact.contract
         self.sha256 = artifact.sha256
         self.provenance: dict[str, Any] = artifact.metadata["provenance"]
-        self.path_taken = f"native: {kernels}"
+        self.path_taken = f"native: {kernels} ({kernel_path()})"
         check_golden(
             f"{artifact.name} (native)", spec, artifact.golden_q, artifact.golden_actions, self._golden_step
         )

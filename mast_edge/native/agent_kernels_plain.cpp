@@ -1,0 +1,2 @@
+#define SET plain
+#include "agent_kernels.inc"
