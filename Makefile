@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard mast_edge/native/*.cpp mast_edge/native/*.hpp)
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard mast_edge/native/*.cpp mast_edge/native/*.hpp mast_edge/native/*.inc)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -c constraints.txt torch

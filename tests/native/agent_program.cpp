@@ -1,6 +1,8 @@
-// Counts what an agent allocates in steps after it was made: must print 0.
+// Plays 100 steps with an agent, from each kind of table. Prints what those steps allocated, which must be 0, and a digest
+// of all Q values, which must be the same for all tables, compilers and processors.
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <vector>
@@ -54,11 +56,20 @@ int main() {
         std::vector<std::uint8_t> avail(9, 1);
         if (allocations == 0) return 1;  // the counter does not count
         const long before = allocations;
+        std::uint64_t digest = 1469598103934665603u;  // FNV-1a
         for (int t = 0; t < 100; ++t) {
-            cell.act(obs.data(), avail.data());
+            obs[t % 30] = t % 3 ? 0.01f * static_cast<float>(t - 40) : 0.0f;
+            avail[1 + t % 8] ^= 1;
             cell.peek(obs.data(), q.data());
+            cell.act(obs.data(), avail.data());
+            for (int a = 0; a < 9; ++a) {
+                std::uint32_t bits;
+                std::memcpy(&bits, &cell.q[a], sizeof bits);
+                digest = (digest ^ bits) * 1099511628211u;
+                if (cell.q[a] != q[a]) return 2;  // peek sees what act sees
+            }
         }
         cell.reset();
-        std::printf("%s %ld\n", table, allocations - before);
+        std::printf("%s %ld %016llx\n", table, allocations - before, static_cast<unsigned long long>(digest));
     }
 }
