@@ -117,6 +117,12 @@ def train(
 )
 @click.option("--episodes", type=click.IntRange(min=1), help="A fixed number of pairs instead of looks.")
 @click.option(
+    "--design",
+    type=click.Choice(["pocock", "tapered", "anytime"]),
+    help="When to look, and how strong evidence must be (docs/verdict.md). Default: pocock.",
+)
+@click.option("--anytime", is_flag=True, help="Short for --design anytime: a look after every 25 pairs.")
+@click.option(
     "--margin", type=float, default=0.03, show_default=True, help="Largest loss that counts as parity."
 )
 @click.option(
@@ -125,6 +131,13 @@ def train(
     type=click.Choice(["skirmish", "smac"]),
     help="Simulator or StarCraft II. Default: where it was trained.",
 )
+@click.option("--decentralised", is_flag=True, help="Each agent in a process of its own, over a socket.")
+@click.option(
+    "--step-timeout",
+    type=float,
+    metavar="SECONDS",
+    help="With --decentralised: who has not answered by then does nothing in this step. Default: 1.",
+)
 @common
 def evaluate(
     run_name: str | None,
@@ -132,8 +145,12 @@ def evaluate(
     runtime: str,
     reference: str | None,
     episodes: int | None,
+    design: str | None,
+    anytime: bool,
     margin: float,
     backend: str | None,
+    decentralised: bool,
+    step_timeout: float | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -144,10 +161,14 @@ def evaluate(
     \b
     mast-edge evaluate --runtime csr
     mast-edge evaluate --runtime onnx --reference torch --episodes 100
-    mast-edge evaluate --artifact build/agents/csr/agent.safetensors --json
+    mast-edge evaluate --artifact build/agents/csr/agent.safetensors --decentralised --json
     """
     if run_name is not None and artifact is not None:
         raise click.UsageError("--run and --artifact exclude each other.")
+    if anytime and design not in (None, "anytime"):
+        raise click.UsageError(f"--anytime and --design {design} exclude each other.")
+    if step_timeout is not None and not decentralised:
+        raise click.UsageError("--step-timeout needs --decentralised.")
     from mast_edge.console import EpisodeDisplay
 
     if artifact is None:
@@ -160,12 +181,16 @@ def evaluate(
             runtime=runtime,
             reference=reference,
             episodes=episodes,
+            design="anytime" if anytime else design,
             margin=margin,
             env=backend,
+            decentralised=decentralised,
+            step_seconds=step_timeout,
             on_progress=lambda at: display(at.done, at.total, at.wins),
             on_remark=lambda text: remark(quiet, text),
         )
-    show(as_json, verdict.to_json(), lambda: [stage("mast_edge.runtime.verdict", "verdict_table")(verdict)])
+    table = ("mast_edge.runtime.verdict_table", "verdict_table")
+    show(as_json, verdict.to_json(), lambda: [stage(*table)(verdict)])
     finish(verdict.exit_code)
 
 

@@ -1,17 +1,21 @@
 """What made a result: versions and source commit, found without importing anything heavy."""
 
 import platform
-import subprocess
-from importlib import metadata
 from pathlib import Path
 
 from mast_edge import __version__
 
+VECTOR_FLAGS = {
+    *("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni"),
+    *("neon", "asimd", "sve"),
+}
 PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")
 
 
 def installed_version(package: str) -> str | None:
     """Version of an installed distribution, without importing it; None when it is absent."""
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -47,11 +51,25 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def processor_flags() -> list[str]:
+    """Vector and fused instructions that the CPU has, where the system tells: what kernels may use."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return []
+    for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, flags = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return sorted(VECTOR_FLAGS & set(flags.split()))
+    return []
+
+
 def git_commit() -> str | None:
     """Commit of the source tree this package runs from; None when it is installed without one."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
+    import subprocess
+
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=False

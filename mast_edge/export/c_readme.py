@@ -6,8 +6,8 @@ from typing import Any
 from mast_edge.contract import AgentContract
 from mast_edge.export.c_names import renamed
 from mast_edge.export.c_sizes import CodeSize
-from mast_edge.export.card import escaped, markdown_table
 from mast_edge.fixed_point import HEADROOM, FixedPointAgent
+from mast_edge.markdown import escaped, markdown_table
 
 EXAMPLE = """\
 #include "agent.h"

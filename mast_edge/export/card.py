@@ -3,12 +3,12 @@
 Source: architecture.md ("an artifact is what export makes"); accounting.md sections 7 and 8.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mast_edge.markdown import escaped, markdown_table
+
 CARD_FILE = "card.md"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&])")
 
 
 def agent_card(report: Mapping[str, Any]) -> str:
@@ -39,22 +39,6 @@ def agent_card(report: Mapping[str, Any]) -> str:
         _costs(report),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def escaped(value: object) -> str:
-    """Text on one line that Markdown does not interpret; control and direction marks become `?`.
-
-    Lists are joined by commas, None is `unknown`.
-    """
-    text = ", ".join(map(str, value)) if isinstance(value, list) else value
-    line = " ".join(str("unknown" if text is None else text).split())[:200]
-    return _SPECIAL.sub(r"\\\1", "".join(c if c.isprintable() else "?" for c in line))
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table whose cells are escaped."""
-    lines = [head, ["---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ second best by more than 2 epsilon, the argmax cannot flip. Source: parity_and_s
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,26 @@ from mast_edge.runtime.parity import clustered_interval
 
 F32_TARGET = 1e-4
 """Largest |dQ| / max(1, |Q|) between float32 runtimes of the same weights (parity_and_safety.md 2)."""
+CERTIFIED_TARGET = 0.999
+"""Share of choices that should be certified between float32 runtimes (parity_and_safety.md 2)."""
 LISTED_FLIPS = 20
+QUANTILES = (0.0, 0.01, 0.1, 0.5)
+
+
+class Flip(NamedTuple):
+    """A decision on which the two runtimes differ.
+
+    Attributes:
+        episode, step, agent: where.
+        gap: best minus second-best Q of the reference; infinite where only one action is available.
+        error: largest |dQ| of this decision over available actions.
+    """
+
+    episode: int
+    step: int
+    agent: int
+    gap: float
+    error: float
 
 
 @dataclass(slots=True)
@@ -24,8 +43,8 @@ class ShadowRecord:
 
     epsilon: float = 0.0
     relative: float = 0.0
-    _gaps: list[NDArray[np.float32]] = field(default_factory=list)
-    _flips: list[tuple[int, int, int, float]] = field(default_factory=list)
+    _gaps: list[NDArray[np.float64]] = field(default_factory=list)
+    _flips: list[Flip] = field(default_factory=list)
     trivial: int = 0
     _agreed: dict[int, int] = field(default_factory=dict)
     _decisions: dict[int, int] = field(default_factory=dict)
@@ -59,16 +78,17 @@ class ShadowRecord:
         self._gaps.append(gap[choice])
         agree = reference_action == candidate_action
         for e, i in np.argwhere(~agree):
-            self._flips.append((int(episode[e]), int(step[e]), int(i), float(gap[e, i])))
+            place = (int(episode[e]), int(step[e]), int(i))
+            self._flips.append(Flip(*place, float(gap[e, i]), float(delta[e, i].max())))
         for e, number in enumerate(episode.tolist()):
             self._agreed[number] = self._agreed.get(number, 0) + int(agree[e].sum())
             self._decisions[number] = self._decisions.get(number, 0) + agree.shape[1]
 
     def close(self) -> "Certificate":
         """Judges every decision by the epsilon of the whole run."""
-        gaps = np.concatenate(self._gaps) if self._gaps else np.zeros(0, np.float32)
+        gaps = np.concatenate(self._gaps) if self._gaps else np.zeros(0)
         certified = int((gaps > 2 * self.epsilon).sum())
-        quantiles = np.quantile(gaps, (0.01, 0.5)) if gaps.size else (0.0, 0.0)
+        quantiles = np.quantile(gaps, QUANTILES) if gaps.size else np.zeros(len(QUANTILES))
         order = sorted(self._decisions)
         agreed, decisions = [self._agreed[k] for k in order], [self._decisions[k] for k in order]
         return Certificate(
@@ -79,21 +99,23 @@ class ShadowRecord:
             trivial=self.trivial,
             choices=int(gaps.size),
             certified=certified,
-            certified_flips=sum(gap > 2 * self.epsilon for *_, gap in self._flips),
+            certified_flips=sum(flip.gap > 2 * self.epsilon for flip in self._flips),
             flips=tuple(self._flips),
             agreed=sum(agreed),
             agreement_ci95=clustered_interval(agreed, decisions),
-            gap_quantiles=(float(quantiles[0]), float(quantiles[1])),
+            gap_quantiles=tuple(float(gap) for gap in quantiles),
         )
 
 
-def action_gap(q: NDArray[np.float32], may: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Best minus second-best available Q, (..., A) -> (...); infinite where only one action is available."""
-    ranked = np.sort(np.where(may, q, -np.inf), axis=-1)
+def action_gap(q: NDArray[np.float32], may: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Best minus second-best available Q, (..., A) -> (...); infinite where only one action is available.
+
+    In float64, where the difference of two float32 numbers is not rounded up beyond 2 epsilon.
+    """
+    ranked = np.sort(np.where(may, q.astype(np.float64), -np.inf), axis=-1)
     best, second = ranked[..., -1], ranked[..., -2]
-    return np.where(np.isneginf(second), np.inf, best - np.where(np.isneginf(second), 0.0, second)).astype(
-        np.float32
-    )
+    gap: NDArray[np.float64] = best - second
+    return gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +130,10 @@ class Certificate:
         choices: the other decisions.
         certified: choices whose gap exceeds 2 epsilon.
         certified_flips: certified decisions (trivial ones included) on which the actions differed: must be 0.
-        flips: every differing decision as (episode, step, agent, gap).
+        flips: every differing decision.
         agreed: decisions with equal actions.
         agreement_ci95: clustered by episode.
-        gap_quantiles: 1 % and 50 % quantile of the gaps of `choices`.
+        gap_quantiles: of the gaps of `choices`, at `QUANTILES`.
     """
 
     epsilon: float
@@ -122,10 +144,10 @@ class Certificate:
     choices: int
     certified: int
     certified_flips: int
-    flips: tuple[tuple[int, int, int, float], ...]
+    flips: tuple[Flip, ...]
     agreed: int
     agreement_ci95: tuple[float, float]
-    gap_quantiles: tuple[float, float]
+    gap_quantiles: tuple[float, ...]
 
     @property
     def agreement(self) -> float:
@@ -156,11 +178,14 @@ class Certificate:
             "trivially_certified": self.trivial,
             "choices": self.choices,
             "certified_fraction": self.certified_fraction,
+            "certified_fraction_target": CERTIFIED_TARGET,
             "certified_flips": self.certified_flips,
             "flips": len(self.flips),
             "first_flips": [
-                {"episode": e, "step": t, "agent": i, "gap": gap if np.isfinite(gap) else None}
-                for e, t, i, gap in self.flips[:LISTED_FLIPS]
+                {**flip._asdict(), "gap": flip.gap if np.isfinite(flip.gap) else None}
+                for flip in self.flips[:LISTED_FLIPS]
             ],
-            "gap_quantiles": {"p01": self.gap_quantiles[0], "p50": self.gap_quantiles[1]},
+            "gap_quantiles": {
+                f"p{100 * q:02.0f}": gap for q, gap in zip(QUANTILES, self.gap_quantiles, strict=True)
+            },
         }

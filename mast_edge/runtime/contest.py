@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mast_edge.envs.base import BatchEnv
+from mast_edge.runtime.designs import Design, Look
 from mast_edge.runtime.match import BATCH, FIRST_SEED, Outcomes, Team, play_rounds, same_episodes
-from mast_edge.runtime.parity import Design, Pairs, tango_z
+from mast_edge.runtime.parity import Pairs
+from mast_edge.runtime.unpaired import Arms
 
 MakeEnv = Callable[[int, int], BatchEnv]
 """(n_envs, seed) -> environments with seeds seed, seed + 1, ..."""
@@ -18,7 +21,7 @@ class Progress:
     """How far an evaluation is.
 
     Attributes:
-        stage: "shadow", "contest" or "latency".
+        stage: "shadow", "contest", "in process" or "latency".
         done, total: pairs; `total` is the most the design may play.
         wins, reference_wins: so far.
     """
@@ -35,20 +38,20 @@ class Contest:
     """What the pairs showed, up to the look that ended them.
 
     Attributes:
-        pairs: outcomes.
+        pairs: outcomes; `Arms` where the game takes no seed per episode.
         wins, reference_wins: episodes won by each side.
         identical: pairs with equal actions from beginning to end.
-        looks: (pairs, z) per look taken.
+        looks: one per look taken.
         lost: episodes that the environment broke; their pairs were left out on both sides and played again.
         worst: outcomes of all pairs, every lost episode of the candidate counted as a defeat and every lost
-            one of the reference as a win.
+            one of the reference as a win; None when none was lost.
     """
 
     pairs: Pairs
     wins: int
     reference_wins: int
     identical: int
-    looks: tuple[tuple[int, float], ...]
+    looks: tuple[Look, ...]
     lost: int = 0
     worst: Pairs | None = None
 
@@ -66,25 +69,23 @@ def contest(
 ) -> Contest:
     """Plays pairs from evaluation seeds until a look decides or the last look is reached.
 
-    Where the game takes no seed per episode, a pair is the k-th episode of either side. The test of pairs
-    holds whether or not the two battles of a pair have anything in common, so nothing else changes.
+    Where the game takes no seed per episode, a pair is the k-th episode of either side, and the two win rates
+    are tested as those of independent samples (`unpaired.Arms`).
 
     Args:
         make_env: creates environments; called anew for every batch of every side.
         candidate, reference: the two teams, each with its own state.
-        design: looks and bound.
+        design: looks and bounds.
         margin: largest loss that counts as parity.
         on_progress: called after every batch of pairs.
         batch: pairs per batch.
-        order: draws which side plays a batch first, so that a game that changes with time favours neither;
-            None where battles depend on their seed alone.
+        order: given where the game takes no seed per episode: draws which side plays a batch first, so that
+            a game that changes with time favours neither.
 
     Source: parity_and_safety.md 3.
-    Deviation: unpaired episodes are tested as arbitrary pairs, fixed by their order, instead of by Newcombe's
-        interval; at the same size the power is the same (table "Sizes": 1,237 either way).
     """
-    tally, tried = Tally(), 0
-    looks: list[tuple[int, float]] = []
+    tally, tried = Tally(paired=order is None), 0
+    looks: list[Look] = []
     for look in design.looks:
         while tally.n < look:
             size = min(batch, look - tally.n)
@@ -98,10 +99,8 @@ def contest(
             tried += size
             tally.add(ours, theirs)
             if on_progress is not None:
-                on_progress(
-                    Progress("contest", tally.n, design.looks[-1], tally.wins, tally.reference_wins)
-                )
-        looks.append((tally.n, tango_z(tally.pairs, margin)))
+                on_progress(Progress("contest", tally.n, design.looks[-1], tally.wins, tally.reference_wins))
+        looks.append(design.look(tally.pairs, margin))
         if design.decide(tally.pairs, margin) != "inconclusive":
             break
     return Contest(
@@ -119,6 +118,7 @@ def contest(
 class Tally:
     """Sums over pairs; see `Contest`. `n` counts those of which neither episode was lost."""
 
+    paired: bool = True
     n: int = 0
     defeats: int = 0
     gains: int = 0
@@ -126,12 +126,20 @@ class Tally:
     reference_wins: int = 0
     identical: int = 0
     lost: int = 0
-    worst: Pairs = field(default_factory=lambda: Pairs(0, 0, 0))
+    _worst: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
 
     @property
     def pairs(self) -> Pairs:
         """Outcomes of the pairs that count."""
-        return Pairs(self.n, self.defeats, self.gains)
+        return self._evidence(self.n, self.defeats, self.gains, self.wins)
+
+    @property
+    def worst(self) -> Pairs:
+        """Outcomes of all pairs if every lost episode had gone against the candidate."""
+        return self._evidence(*(int(count) for count in self._worst))
+
+    def _evidence(self, n: int, lost: int, gained: int, wins: int) -> Pairs:
+        return Pairs(n, lost, gained) if self.paired else Arms(n, lost, gained, wins)
 
     def add(self, ours: Outcomes, theirs: Outcomes) -> None:
         """Counts a batch of pairs."""
@@ -144,8 +152,4 @@ class Tally:
         self.identical += int((kept & same_episodes(ours, theirs)).sum())
         self.lost += int(ours.lost.sum() + theirs.lost.sum())
         least, most = ours.won & ~ours.lost, theirs.won | theirs.lost
-        self.worst = Pairs(
-            self.worst.n + len(kept),
-            self.worst.lost + int((most & ~least).sum()),
-            self.worst.gained + int((least & ~most).sum()),
-        )
+        self._worst += [len(kept), (most & ~least).sum(), (least & ~most).sum(), least.sum()]

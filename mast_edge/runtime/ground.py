@@ -71,12 +71,14 @@ class Ground:
             self.kept.close()
 
 
-def open_ground(backend: str, candidate: Candidate) -> Ground:
+def open_ground(backend: str, candidate: Candidate, one_by_one: int | None = None) -> Ground:
     """Environments like those the candidate was trained in: its run's options when the run is known.
 
     Args:
         backend: "skirmish" or "smac".
         candidate: what is judged.
+        one_by_one: for a candidate that plays one battle at a time: how many of them before it is the other
+            side's turn. Of games that stay open only one is then opened, and each side plays one battle.
 
     Raises:
         UsageError: no such backend.
@@ -88,9 +90,9 @@ def open_ground(backend: str, candidate: Candidate) -> Ground:
         game = load_config(config, environ={}).env
     game = played_by(game, backend)
     if backend != "smac":
-        return Ground(backend, lambda n, seed: make_battles(game, n, seed))
+        return Ground(backend, lambda n, seed: make_battles(game, n, seed), batch=one_by_one or BATCH)
     from mast_edge.envs.smac import Smac
 
-    games = make_battles(game, game.smac.evaluation_games, FIRST_SEED)
+    games = make_battles(game, 1 if one_by_one else game.smac.evaluation_games, FIRST_SEED)
     facts = games.facts if isinstance(games, Smac) else None
     return Ground(backend, lambda n, seed: Lent(games), False, games.n_envs, facts, games)

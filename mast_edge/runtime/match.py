@@ -21,7 +21,10 @@ Observe = Callable[[int, NDArray[np.int64]], None]
 
 
 class Team(Protocol):
-    """The N agents of E battles. Each is shown its own observation and available actions, nothing else."""
+    """The N agents of E battles. Each is shown its own observation and available actions, nothing else.
+
+    A team with an attribute `at_once` = 1 plays battles one after the other.
+    """
 
     def start(self, n_envs: int) -> None:
         """Forgets everything: the next `act` is the first step of E new episodes."""
@@ -89,10 +92,12 @@ def play_rounds(make_env: Callable[[int, int], BatchEnv], team: Team, size: int,
 
     Args:
         make_env: (n_envs, seed) -> environment; closed here.
-        team: plays all of them.
+        team: plays all of them, in environments of their own if it plays one at a time.
         size: at least 1.
         seed: of the first battle.
     """
+    if size > 1 and getattr(team, "at_once", size) == 1:
+        return _joined([play_rounds(make_env, team, 1, seed + b) for b in range(size)], size)
     env = make_env(size, seed)
     try:
         rounds = [play_batch(env, team)]

@@ -4,14 +4,15 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mast_edge.c_contract import CONTRACT_FILE
+from mast_edge.artifact_read import read_artifact
+from mast_edge.c_contract import CONTRACT_FILE, read_c_export
 from mast_edge.checkpoint_files import INDEX_FILE
 from mast_edge.checkpoint_folders import checkpoints
 from mast_edge.errors import ArtifactContract, ArtifactInconsistent, MissingInput, UsageError
 from mast_edge.registry import RUNTIME_BACKENDS, nearest
 from mast_edge.runs import Run, find_run, list_runs, read_manifest
 from mast_edge.runtime.agent import Agent
-from mast_edge.runtime.verdict import Judged
+from mast_edge.runtime.decision import Judged
 
 EXPORT_OF = {
     "csr": ("csr", "agent.safetensors"),
@@ -36,6 +37,7 @@ class Candidate:
         checkpoint: folder of the very checkpoint it was made from, when it is still there.
         checkpoint_sha256: of that checkpoint, as the artifact records it.
         algorithm, method: as recorded; None where unknown.
+        rounded: its weights are the checkpoint's, rounded to 8 bits.
     """
 
     agent: Agent
@@ -46,17 +48,28 @@ class Candidate:
     checkpoint_sha256: str | None
     algorithm: str | None
     method: str | None
+    rounded: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What it is held against. `label`: for people; `judged`: which claim follows."""
+    """What it is held against.
+
+    Attributes:
+        agent: loaded and verified.
+        label: for people.
+        judged: which claim follows. Rounded weights are not the same weights: what rounding costs is a
+            question of battles (parity_and_safety.md 2).
+        checkpoint_sha256, run: where it comes from.
+        own: it holds the weights that the candidate was made from.
+    """
 
     agent: Agent
     label: str
     judged: Judged
     checkpoint_sha256: str | None
     run: Run | None
+    own: bool
 
 
 def find_candidate(
@@ -102,7 +115,14 @@ def find_candidate(
         checkpoint_sha256=checkpoint_sha256,
         algorithm=_text(agent, "algorithm"),
         method=_text(agent, "method"),
+        rounded=_rounded(path, runtime),
     )
+
+
+def _rounded(path: Path, runtime: str) -> bool:
+    if runtime == "c":
+        return read_c_export(path)[0].precision == "int8"
+    return path.suffix == ".safetensors" and read_artifact(path).precision == "int8"
 
 
 def _text(agent: Agent, name: str) -> str | None:
@@ -176,11 +196,13 @@ def own_weights(candidate: Candidate, backend: str = "numpy") -> Reference | Non
     sha256, run = candidate.checkpoint_sha256, candidate.run
     if candidate.checkpoint is not None:
         agent = Agent.load(candidate.checkpoint, backend=backend)
-        label = f"the checkpoint's own weights, dense {backend} ({candidate.checkpoint.name})"
-        return Reference(agent, label, "fidelity", sha256, run)
+        kind = "float32" if candidate.rounded else "own"
+        label = f"the checkpoint's {kind} weights, dense {backend} ({candidate.checkpoint.name})"
+        judged: Judged = "compression" if candidate.rounded else "fidelity"
+        return Reference(agent, label, judged, sha256, run, own=True)
     if backend == "numpy" and candidate.path.suffix == ".safetensors":
         agent = Agent.load(candidate.path, backend=backend)
-        return Reference(agent, "the artifact's own weights, dense numpy", "fidelity", sha256, run)
+        return Reference(agent, "the artifact's own weights, dense numpy", "fidelity", sha256, run, own=True)
     return None
 
 
@@ -244,7 +266,7 @@ def _run_reference(candidate: Candidate, run: Run) -> Reference:
             f"got {agent.contract.map_name}. Choose a run on the same map."
         )
     sha256 = index_sha256(folder)
-    judged: Judged = "fidelity" if sha256 == candidate.checkpoint_sha256 else "compression"
-    return Reference(
-        agent, f"run {run.path.name} ({run.manifest.method}, {folder.name})", judged, sha256, run
-    )
+    own = sha256 == candidate.checkpoint_sha256
+    judged: Judged = "fidelity" if own and not candidate.rounded else "compression"
+    label = f"run {run.path.name} ({run.manifest.method}, {folder.name})"
+    return Reference(agent, label, judged, sha256, run, own)

@@ -1,27 +1,24 @@
-"""The statistics of a verdict: paired non-inferiority of win rates, intervals, and when to stop playing.
+"""The statistics of pairs: non-inferiority of a win rate, equivalence, and intervals.
 
 Pair i plays candidate and reference from the same environment seed. Of n pairs, `lost` were won by the
 reference only and `gained` by the candidate only. Own code on the standard library, because no light package
-offers it. Source: parity_and_safety.md section 3.
+offers it. Source: parity_and_safety.md section 3. Unpaired play: `unpaired.py`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal
+from typing import ClassVar
 
 from mast_edge.errors import UsageError
 
-Decision = Literal["pass", "fail", "inconclusive"]
 Interval = tuple[float, float]
 
 ALPHA = 0.05
-"""One-sided level of every decision; the bounds of `SEQUENTIAL` hold for this level only."""
+"""One-sided level of every decision; the bounds of `designs` hold for this level only."""
 DEFAULT_MARGIN = 0.03
 """Largest loss of win rate that still counts as parity (cli.md)."""
-SMALLEST_SAMPLE = 200
-"""The normal approximation is not trusted to plan fewer pairs than this (parity_and_safety.md section 3)."""
 
 
 def normal_quantile(p: float) -> float:
@@ -39,6 +36,8 @@ class Pairs:
         gained: candidate won, reference did not (c).
     """
 
+    method: ClassVar[str] = "Tango"
+
     n: int
     lost: int
     gained: int
@@ -49,13 +48,26 @@ class Pairs:
 
     @property
     def difference(self) -> float:
-        """Candidate minus reference win rate, (c - b) / n."""
-        return (self.gained - self.lost) / self.n
+        """Candidate minus reference win rate, (c - b) / n; 0 without a pair."""
+        return (self.gained - self.lost) / self.n if self.n else 0.0
 
     @property
     def discordance(self) -> float:
-        """psi: share of pairs whose outcomes differ, (b + c) / n."""
-        return (self.lost + self.gained) / self.n
+        """psi: share of pairs whose outcomes differ, (b + c) / n; 0 without a pair."""
+        return (self.lost + self.gained) / self.n if self.n else 0.0
+
+    def variance(self, difference: float) -> float:
+        """Of one pair's outcome if that is the true difference: psi - d^2. It decides how many are needed."""
+        return self.discordance - difference**2
+
+    @property
+    def unanimous(self) -> bool:
+        """Nothing speaks against equality: the exact rule of `zero_discordance_pairs` applies."""
+        return self.lost + self.gained == 0
+
+    def z(self, margin: float) -> float:
+        """Score statistic of H0: difference <= -margin, for a margin in (-1, 1)."""
+        return tango_z(self, margin)
 
 
 def check_margin(margin: float) -> None:
@@ -80,15 +92,17 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def tango_z(pairs: Pairs, margin: float) -> float:
-    """Score statistic of H0: difference <= -margin; large values speak against it.
+    """Score statistic of H0: difference <= -margin; large values speak against it. 0 without a pair.
 
     Args:
-        pairs: at least one pair.
+        pairs: outcomes.
         margin: in (-1, 1); `-d` tests any difference d, which is how the interval is found.
 
     Source: Tango 1998; parity_and_safety.md section 3, "Tango score".
     """
     n, b, c, m = pairs.n, pairs.lost, pairs.gained, margin
+    if n == 0:
+        return 0.0
     quadratic = 2 * n
     linear = -(b + c) - m * (2 * n - c + b)
     constant = b * m * (1 + m)
@@ -101,30 +115,66 @@ def tango_z(pairs: Pairs, margin: float) -> float:
     return score / math.sqrt(variance)
 
 
-def tango_interval(pairs: Pairs, confidence: float = 0.90) -> Interval:
-    """Every difference that the Tango score does not reject, by bisection (clamped to [-1, 1])."""
-    z = normal_quantile(0.5 + confidence / 2)
-    return (_crossing(pairs, z, -1.0), _crossing(pairs, -z, 1.0))
+def score_interval(evidence: Pairs, z: float) -> Interval:
+    """Every difference that the score of `evidence` does not reject at |z|, within [-1, 1], by bisection."""
+
+    def kept(difference: float) -> bool:
+        return abs(evidence.z(-difference)) < z
+
+    return (farthest(evidence.difference, -1.0, kept), farthest(evidence.difference, 1.0, kept))
 
 
-def _crossing(pairs: Pairs, z: float, edge: float) -> float:
-    """Where the score falls to z, between the observed difference and the edge -1 or 1."""
-    inside, outside = pairs.difference, edge
-    if abs(tango_z(pairs, -edge * (1 - 1e-12))) < abs(z):
+def farthest(inside: float, edge: float, kept: Callable[[float], bool]) -> float:
+    """The last value that is kept on the way from `inside` to `edge` (-1 or 1)."""
+    if kept(edge * (1 - 1e-12)):
         return edge
+    outside = edge
     for _ in range(60):
         middle = (inside + outside) / 2
-        if abs(tango_z(pairs, -middle)) < abs(z):
+        if kept(middle):
             inside = middle
         else:
             outside = middle
     return inside
 
 
-def equivalent(pairs: Pairs, margin: float) -> bool:
-    """Two one-sided tests at 5 %: the 90 % interval lies inside the open interval (-margin, margin)."""
-    low, high = tango_interval(pairs, 1 - 2 * ALPHA)
-    return -margin < low and high < margin
+def interval(evidence: Pairs, confidence: float = 0.90) -> Interval:
+    """Two-sided interval of the difference by the score of `evidence`; not adjusted for early stopping."""
+    return score_interval(evidence, normal_quantile(0.5 + confidence / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Tost:
+    """Two one-sided tests of equivalence at one look; not adjusted for early stopping.
+
+    Attributes:
+        z_loss, p_loss: against H0 "the candidate is worse by the margin or more".
+        z_gain, p_gain: against H0 "the candidate is better by the margin or more".
+        equivalent: both are rejected at 5 %, so the 90 % interval lies inside (-margin, margin).
+    """
+
+    z_loss: float
+    p_loss: float
+    z_gain: float
+    p_gain: float
+    equivalent: bool
+
+
+def tost(evidence: Pairs, margin: float) -> Tost:
+    """Equivalence within the margin. Without a discordant pair the exact rule governs as well.
+
+    Source: parity_and_safety.md sections 2 ("Zero discordant outcomes") and 3.
+    """
+    z_loss, z_gain = evidence.z(margin), -evidence.z(-margin)
+    bound = normal_quantile(1 - ALPHA)
+    few = evidence.unanimous and evidence.n < zero_discordance_pairs(margin)
+    both = min(z_loss, z_gain) > bound and not few
+    return Tost(z_loss, upper_tail(z_loss), z_gain, upper_tail(z_gain), both)
+
+
+def upper_tail(z: float) -> float:
+    """P(Z > z), accurate far out in the tail."""
+    return 0.5 * math.erfc(z / math.sqrt(2))
 
 
 def mcnemar_p(pairs: Pairs) -> float:
@@ -137,85 +187,6 @@ def mcnemar_p(pairs: Pairs) -> float:
 def zero_discordance_pairs(margin: float) -> int:
     """Fewest pairs, all of equal outcome, that bound the loss rate below the margin with 95 % confidence."""
     return math.ceil(math.log(ALPHA) / math.log1p(-margin))
-
-
-def pairs_for_non_inferiority(
-    psi: float, margin: float, true_difference: float = 0.0, power: float = 0.8
-) -> int:
-    """Pairs that decide against the margin with this power: (z_a + z_b)^2 (psi - d^2) / (m + d)^2.
-
-    Args:
-        psi: share of discordant pairs expected.
-        margin: m.
-        true_difference: d; below -m the number that shows a loss beyond the margin.
-        power: chance of deciding.
-    """
-    z = normal_quantile(1 - ALPHA) + normal_quantile(power)
-    return math.ceil(z * z * (psi - true_difference**2) / (margin + true_difference) ** 2)
-
-
-def pairs_for_equivalence(psi: float, margin: float, power: float = 0.8) -> int:
-    """Pairs that show equivalence when there is no difference; z_b is taken at (1 + power) / 2."""
-    z = normal_quantile(1 - ALPHA) + normal_quantile((1 + power) / 2)
-    return math.ceil(z * z * psi / margin**2)
-
-
-def pairs_to_settle(pairs: Pairs, margin: float, power: float = 0.8) -> int | None:
-    """About how many pairs in all would end an inconclusive comparison, if what was seen is the truth.
-
-    Returns:
-        None when the difference seen sits on the margin, where more pairs hardly help (over 10 million).
-    """
-    floor = max(SMALLEST_SAMPLE, zero_discordance_pairs(margin))
-    distance = margin + pairs.difference
-    if distance == 0.0:
-        return None
-    wanted = pairs_for_non_inferiority(pairs.discordance, margin, pairs.difference, power)
-    return None if wanted > 10_000_000 else max(wanted, floor)
-
-
-@dataclass(frozen=True, slots=True)
-class Design:
-    """When to look at the evidence and how strong it must be; fixed before the first episode.
-
-    Attributes:
-        name: "pocock" or "fixed".
-        looks: pairs played at each look, increasing.
-        bound: pass at the first z > bound, fail at the first z < -bound.
-    """
-
-    name: str
-    looks: tuple[int, ...]
-    bound: float
-
-    def decide(self, pairs: Pairs, margin: float) -> Decision:
-        """The verdict of one look.
-
-        Without a discordant pair the exact rule governs as well: the score test is slightly liberal there.
-        """
-        z = tango_z(pairs, margin)
-        if z < -self.bound:
-            return "fail"
-        if z <= self.bound:
-            return "inconclusive"
-        if pairs.lost + pairs.gained == 0 and pairs.n < zero_discordance_pairs(margin):
-            return "inconclusive"
-        return "pass"
-
-
-SEQUENTIAL = Design("pocock", (125, 250, 500, 1000, 2000), 2.201)
-"""Default design; the bound keeps false passes at or below 5 % over these five looks and no others."""
-
-
-def fixed_sample(n: int) -> Design:
-    """One look at n pairs.
-
-    Raises:
-        UsageError: n < 1.
-    """
-    if n < 1:
-        raise UsageError(f"evaluate: episodes must be at least 1; got {n}.")
-    return Design("fixed", (n,), normal_quantile(1 - ALPHA))
 
 
 def clustered_interval(agreed: Sequence[int], decisions: Sequence[int], confidence: float = 0.95) -> Interval:

@@ -107,31 +107,30 @@ def test_gru_cell_by_hand():
     assert q[0, 0] == hidden[0, 0]
 
 
-def test_activations_stay_within_their_stated_error():
-    """A one-unit agent whose new gate is tanh(obs) and update gate is closed: h' = tanh(x)."""
-    model = AgentModel(1, 1, 1, 2)
-    add_layer(
-        model,
-        "fc1",
-        make_layer("fc1", np.float32([[1, 0, 0], [-1, 0, 0]]), np.zeros(2, np.float32), None),
-        "csr",
-    )
+@pytest.mark.parametrize(
+    ("gate", "exact", "error"),
+    [(2, np.tanh, 3.4e-7 + 1.9e-7), (1, lambda x: 1 / (1 + np.exp(-x)), 1.9e-7)],
+)
+def test_activations_stay_within_their_stated_error(gate, exact, error, instruction_set):
+    """fc1 passes x and -x on. With h = 0 and a closed update gate, itself a sigmoid, h' = tanh(x); with
+    h = 1 and a new gate of 0, h' = sigmoid(x)."""
+    x = np.linspace(-12, 12, 200_001, dtype=np.float32)[:, None]
+    update = -100.0 if gate == 2 else 0.0
     gates = np.zeros((6, 2), np.float32)
-    gates[4] = [1, -1]
-    bias = np.float32([0, 0, -100, -100, 0, 0])
-    add_layer(model, "gru_ih", make_layer("gru_ih", gates, bias, None), "csr")
-    add_layer(
-        model,
-        "gru_hh",
-        make_layer("gru_hh", np.zeros((6, 2), np.float32), np.zeros(6, np.float32), None),
-        "csr",
-    )
-    add_layer(model, "fc2", make_layer("fc1", np.float32([[1, 0]]), np.zeros(1, np.float32), None), "csr")
-    x = np.linspace(-12, 12, 20_001, dtype=np.float32)[:, None]
-    hidden, q = np.zeros((len(x), 2), np.float32), np.empty((len(x), 1), np.float32)
+    gates[2 * gate] = [1, -1]
+    rows = {
+        "fc1": ([[1, 0, 0], [-1, 0, 0]], [0, 0]),
+        "gru_ih": (gates, [0, 0, update, update, 0, 0]),
+        "gru_hh": (np.zeros((6, 2)), np.zeros(6)),
+        "fc2": ([[1, 0]], [0]),
+    }
+    model = AgentModel(1, 1, 1, 2)
+    for name, (weight, bias) in rows.items():
+        add_layer(model, name, make_layer(name, np.float32(weight), np.float32(bias), None), "csr")
+    hidden, q = np.full((len(x), 2), 2 - gate, np.float32), np.empty((len(x), 1), np.float32)
     ids = np.zeros(len(x), np.int64)
     model.step_many(x, ids - 1, ids, hidden, q)
-    assert np.abs(q[:, 0] - np.tanh(x[:, 0].astype(np.float64))).max() < 5e-7
+    assert np.abs(q[:, 0] - exact(x[:, 0].astype(np.float64))).max() < error
 
 
 def test_a_batch_is_the_same_bits_as_one_by_one():

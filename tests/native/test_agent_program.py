@@ -1,4 +1,4 @@
-"""An agent without Python: its steps allocate nothing, and give the same bits whatever they were compiled for."""
+"""An agent without Python: steps allocate nothing and give the same bits whatever they were compiled for."""
 
 import shutil
 import subprocess

@@ -61,7 +61,31 @@ def test_flips_are_listed_with_their_gap():
     assert certificate.flips[0][3] == pytest.approx(0.001, rel=1e-3)
     assert certificate.certified_flips == 0
     assert certificate.agreement == 0.0
-    assert certificate.to_json()["first_flips"][0]["agent"] == 0
+    assert certificate.flips[0].error == pytest.approx(0.002, rel=1e-2)
+    shown = certificate.to_json()["first_flips"][0]
+    assert (shown["episode"], shown["step"], shown["agent"]) == (4, 7, 0)
+    assert shown["gap"] < 2 * certificate.epsilon
+    assert shown["error"] == certificate.epsilon
+
+
+def test_gaps_are_listed_by_quantile():
+    record = ShadowRecord()
+    for gap in range(1, 102):
+        add(record, [[0.0, float(gap)]], [[0.0, float(gap)]], [[1, 1]], step=gap)
+    assert record.close().to_json()["gap_quantiles"] == {"p00": 1.0, "p01": 2.0, "p10": 11.0, "p50": 51.0}
+
+
+def test_a_gap_of_exactly_twice_the_error_is_not_certified():
+    record = ShadowRecord()
+    add(record, [[1.0, 1.5]], [[1.25, 1.25]], [[1, 1]])  # both may be the best: argmax takes the first
+    certificate = record.close()
+    assert (certificate.certified, len(certificate.flips), certificate.certified_flips) == (0, 1, 0)
+
+
+def test_gaps_are_not_rounded_up_to_a_certificate():
+    """In float32 this gap would round up to 2 epsilon and more."""
+    q = np.array([[np.float32(1.0), np.float32(-(2.0**-25))]], np.float32)
+    assert action_gap(q, np.array([[True, True]]))[0] == 1.0 + 2.0**-25
 
 
 def test_a_certified_flip_is_found():

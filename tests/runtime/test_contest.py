@@ -5,8 +5,10 @@ import hashlib
 import pytest
 
 from mast_edge.runtime.contest import contest
+from mast_edge.runtime.designs import ANYTIME, POCOCK, TAPERED, fixed_sample
 from mast_edge.runtime.match import FIRST_SEED, play_batch, same_episodes, seed_list_sha256
-from mast_edge.runtime.parity import SEQUENTIAL, Pairs, fixed_sample
+from mast_edge.runtime.parity import Pairs
+from tests.runtime.agents import make_config
 from tests.runtime.toy_battle import CueTeam, ToyBattle
 
 
@@ -42,12 +44,27 @@ def test_equal_teams_stop_at_250_pairs():
         return env
 
     done = []
-    result = contest(make, CueTeam(), CueTeam(), SEQUENTIAL, 0.03, done.append)
+    result = contest(make, CueTeam(), CueTeam(), POCOCK, 0.03, done.append)
     assert result.pairs == Pairs(250, 0, 0)
     assert (result.wins, result.reference_wins, result.identical) == (250, 250, 250)
-    assert [n for n, _ in result.looks] == [125, 250]
+    assert [look.pairs for look in result.looks] == [125, 250]
     assert [(p.done, p.wins) for p in done] == [(125, 125), (250, 250)]
     assert not any(env.opened for env in closed)
+
+
+@pytest.mark.parametrize(("design", "pairs"), [(TAPERED, 500), (ANYTIME, 150)])
+def test_equal_teams_stop_when_the_design_is_content(design, pairs):
+    result = contest(ToyBattle, CueTeam(), CueTeam(), design, 0.03)
+    assert result.pairs == Pairs(pairs, 0, 0)
+    assert result.looks[-1].pairs == pairs
+    assert [look.pairs for look in result.looks] == [n for n in design.looks if n <= pairs]
+
+
+def test_a_clear_loss_ends_an_anytime_contest_early():
+    result = contest(ToyBattle, CueTeam(slip=5), CueTeam(), ANYTIME, 0.03)
+    assert ANYTIME.decide(result.pairs, 0.03) == "fail"
+    assert result.pairs == Pairs(50, 10, 0)
+    assert result.looks[-1].e_worse >= 20 > result.looks[-2].e_worse
 
 
 def test_both_sides_play_the_evaluation_seeds_once_each():
@@ -64,9 +81,9 @@ def test_both_sides_play_the_evaluation_seeds_once_each():
 
 
 def test_a_clear_loss_fails_at_the_first_look():
-    result = contest(ToyBattle, CueTeam(slip=5), CueTeam(), SEQUENTIAL, 0.03)
+    result = contest(ToyBattle, CueTeam(slip=5), CueTeam(), POCOCK, 0.03)
     assert result.pairs == Pairs(125, 25, 0)
-    assert SEQUENTIAL.decide(result.pairs, 0.03) == "fail"
+    assert POCOCK.decide(result.pairs, 0.03) == "fail"
 
 
 @pytest.mark.parametrize("n", [5, 32, 98])
@@ -78,3 +95,17 @@ def test_few_equal_episodes_prove_nothing(n):
 def test_seed_list_digest():
     assert seed_list_sha256(1, 2) == hashlib.sha256(b"1\n2\n").hexdigest()
     assert len({seed_list_sha256(1, 2), seed_list_sha256(1, 3), seed_list_sha256(2, 2)}) == 3
+
+
+def test_seeds_of_evaluation_are_those_of_nothing_else():
+    """Training begins below 2**30 whatever its seed, its evaluations end at 2**31, ours begin at 2**32."""
+    from mast_edge.train.trainer import EVALUATION_SEED, training_seed
+
+    config = make_config()
+    for seed in (0, 1, 2**32 - 1, *range(2, 300)):
+        assert 0 <= training_seed(seed) < EVALUATION_SEED
+        assert training_seed(seed) + config.rollout.n_envs < 2**31
+    # What a run evaluates with while it trains: EVALUATION_SEED + k % (EVALUATION_SEED - episodes), and on.
+    episodes = config.evaluation.episodes
+    assert EVALUATION_SEED + (EVALUATION_SEED - episodes - 1) + episodes < 2**31
+    assert FIRST_SEED >= 2**32

@@ -22,7 +22,8 @@ from mast_edge.runs import RunFolder, find_run
 from mast_edge.runtime.evaluate import evaluate
 from mast_edge.runtime.match import FIRST_SEED, seed_list_sha256
 from mast_edge.runtime.opponents import missing_export
-from mast_edge.runtime.verdict import verdict_table
+from mast_edge.runtime.verdict_card import verdict_card
+from mast_edge.runtime.verdict_table import verdict_table
 from tests.runtime.agents import (
     add_step,
     export_csr,
@@ -80,6 +81,10 @@ def test_identical_weights_pass_as_fidelity(tmp_path, lone_run):
     assert result["simulator"] == SIMULATOR_VERSION
     assert verdict.saved.parent == lone_run / "eval"
     assert verdict.saved.name.startswith("csr-")
+    assert verdict.saved.with_suffix(".md").read_text() == verdict_card(result)
+    assert result["design"]["name"] == "pocock"
+    assert (result["design"]["alpha"], result["design"]["bounds"]) == (0.05, [2.201] * 5)
+    assert [look["pairs"] for look in result["design"]["z"]] == [125, 250]
 
 
 def test_asking_again_writes_the_same_file(tmp_path, lone_run):
@@ -88,6 +93,49 @@ def test_asking_again_writes_the_same_file(tmp_path, lone_run):
     other = evaluate(root=tmp_path, episodes=20, margin=0.05)
     assert other.saved != first.saved
     assert first.pairs == second.pairs
+    assert untimed(verdict_card(first.to_json())) == untimed(verdict_card(second.to_json()))
+
+
+def untimed(card):
+    """Without the two rows that are measured."""
+    return [line for line in card.splitlines() if not line.startswith(("| median", "| p99"))]
+
+
+def test_an_anytime_design(tmp_path):
+    export_csr(make_run(tmp_path, change=focus_fire))
+    verdict = evaluate(root=tmp_path, design="anytime")
+    assert (verdict.decision, verdict.pairs.n, verdict.design.name) == ("pass", 150, "anytime")
+    assert verdict.to_json()["design"]["z"][-1]["e_not_worse"] > 20
+    assert "E for parity" in shown(verdict)
+
+
+def test_every_design_has_a_file_of_its_own(tmp_path):
+    export_csr(make_run(tmp_path, change=focus_fire), change=run_away)
+    verdicts = [evaluate(root=tmp_path, design=name) for name in ("pocock", "tapered", "anytime")]
+    assert [v.decision for v in verdicts] == ["fail"] * 3
+    assert len({v.saved for v in verdicts}) == 3
+    assert "E against parity" in shown(verdicts[2])
+    with pytest.raises(UsageError, match="got 20 and tapered"):
+        evaluate(root=tmp_path, design="tapered", episodes=20)
+
+
+def test_a_rounded_agent_is_judged_by_its_battles(tmp_path):
+    """int8: Q differs, and that is reported; whether it still wins as often is what is judged."""
+
+    def wavering(weights):
+        kept = {name: array.copy() for name, array in weights.items() if name.endswith(".weight")}
+        focus_fire(weights)
+        for name, array in kept.items():
+            weights[name][:] = array * (0.02 if name == "fc2.weight" else 1.0)
+
+    run = make_run(tmp_path, seed=4, change=wavering)
+    export_run(run, ["csr", "c"], precision="int8", measure=False)
+    for runtime, path in (("csr", "csr-int8/agent.safetensors"), ("c", "c-int8")):
+        verdict = evaluate(artifact=run / "exports" / path, runtime=runtime, root=tmp_path, reference="numpy")
+        assert (verdict.judged, verdict.decision) == ("compression", "pass")
+        assert "float32 weights" in verdict.reference
+        assert "the reference has the same weights" in verdict.not_tested[0]
+        assert verdict.certificate.epsilon > 0
 
 
 def test_few_equal_episodes_are_inconclusive_and_say_how_many_are_needed(tmp_path, lone_run):
@@ -142,7 +190,7 @@ def test_a_dense_run_of_the_map_is_the_default_reference(tmp_path):
     assert dense.name in verdict.reference
     assert verdict.reference_win_rate > 0.1
     assert verdict.certificate.agreement == 1.0
-    assert "as often as the dense one" in shown(verdict)
+    assert "as often as the reference" in shown(verdict)
 
 
 def test_a_worse_policy_fails_against_the_dense_run(tmp_path):
@@ -276,7 +324,7 @@ def test_the_environment_must_be_the_one_trained_for(tmp_path):
         ({"reference": "nothing"}, MissingInput, "got 'nothing'"),
         ({"run": "nothing"}, MissingInput, "got 'nothing'"),
         ({"runtime": "onnx"}, MissingInput, "must hold a onnx export; got none. Run: mast-edge export"),
-        ({"artifact": "nowhere.safetensors"}, MissingInput, "got nothing there"),
+        ({"artifact": "nowhere.safetensors"}, MissingInput, "nowhere.safetensors: .* must exist"),
     ],
 )
 def test_refusals(tmp_path, monkeypatch, lone_run, asked, error, message):
@@ -295,7 +343,7 @@ for name in ("torch", "onnx", "onnxruntime", "scipy"):
     sys.modules[name] = None
 from mast_edge.runtime.evaluate import evaluate
 verdict = evaluate(root=Path({str(tmp_path)!r}), episodes=5)
-print(verdict.exit_code, verdict.certificate.agreement, verdict.kernel.split(":")[0])
+print(verdict.exit_code, verdict.certificate.agreement, verdict.kernel.split()[0].rstrip(":"))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["7", "1.0", "native"], done.stderr
@@ -308,6 +356,15 @@ def test_without_any_run(tmp_path):
 
 def test_the_table_shows_both_parities(tmp_path, lone_run):
     text = shown(evaluate(root=tmp_path, episodes=30))
-    for part in ("difference", "same actions", "largest Q error", "us median", "StarCraft II", "written to"):
+    for part in (
+        "difference",
+        "equivalence",
+        "no evidence of parity",
+        "same actions",
+        "largest Q error",
+        "us median",
+        "StarCraft II",
+        "written to",
+    ):
         assert part in text
     assert "as often as a dense agent" in text

@@ -11,10 +11,13 @@ from mast_edge.errors import UsageError
 from mast_edge.experiments.plots import plot_win_rates
 from mast_edge.runs import list_runs
 from mast_edge.runtime.contest import contest
+from mast_edge.runtime.decision import advise, decide
+from mast_edge.runtime.designs import fixed_sample
 from mast_edge.runtime.evaluate import evaluate
 from mast_edge.runtime.match import play_rounds
-from mast_edge.runtime.parity import Pairs, fixed_sample
-from mast_edge.runtime.verdict import decide, verdict_table
+from mast_edge.runtime.parity import Pairs
+from mast_edge.runtime.unpaired import Arms
+from mast_edge.runtime.verdict_table import verdict_table
 from tests.envs.fake_games import FakeGames
 from tests.runtime.agents import export_csr, make_run
 from tests.runtime.toy_battle import CueTeam, ToyBattle
@@ -53,6 +56,27 @@ def test_a_pass_must_survive_the_worst_case() -> None:
     decision, reason = decide("compression", stormy, 0.03, fixed_sample(200), None)
     assert decision == "inconclusive"
     assert "lost to crashes" in reason
+    advice = advise("compression", stormy.pairs, stormy.worst, 0.03, fixed_sample(200))
+    assert advice.episodes is None
+    assert "why the game breaks" in advice.text
+
+
+def test_unpaired_play_is_judged_by_its_win_rates() -> None:
+    rng = np.random.default_rng(1)
+    result = contest(ToyBattle, CueTeam(slip=5), CueTeam(), fixed_sample(60), 0.03, batch=4, order=rng)
+    assert isinstance(result.pairs, Arms)
+    assert result.pairs.wins == result.wins
+    assert result.pairs.reference_wins == result.reference_wins == 60
+    assert result.looks[0].z == result.pairs.z(0.03)
+    assert result.worst is None
+
+
+def test_the_worst_case_of_unpaired_play() -> None:
+    rng = np.random.default_rng(1)
+    result = contest(BreakingBattle, CueTeam(), CueTeam(), fixed_sample(30), 0.03, batch=10, order=rng)
+    each = result.lost // 2
+    assert result.worst == Arms(30 + each, lost=each, gained=0, wins=30)
+    assert result.worst.reference_wins == 30 + each
 
 
 def test_the_sides_take_turns_at_random() -> None:
@@ -113,6 +137,11 @@ def test_an_agent_of_the_simulator_is_judged_in_the_game(
         console.print(verdict_table(verdict))
     assert "StarCraft II 4.10, SMAC 0.1.0b1" in capture.get()
     assert "the game has no seeds" in capture.get()
+    assert "Miettinen-Nurminen" in capture.get()
+    report = verdict.to_json()
+    assert report["interval_method"] == "Miettinen-Nurminen"
+    assert report["newcombe_ci90"][0] < report["difference"] < report["newcombe_ci90"][1]
+    assert "Newcombe" in verdict.saved.with_suffix(".md").read_text()
     assert "other versions of StarCraft II than 4.10" in capture.get()
     monkeypatch.setenv("FAKE_SMAC_DATA", "mast-edge 0.1.0")
     stand_in = evaluate(root=tmp_path / "runs", env="smac", episodes=3)
