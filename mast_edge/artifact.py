@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save as safetensors_bytes
 
 from mast_edge.contract import AgentContract
 from mast_edge.dense_agent import Floats, forward
@@ -27,7 +26,6 @@ FORMAT_VERSION = 2
 """2 added blocks, int8 weights with a scale per row and the field `precision`; its `sections` are digests
 alone, those of 1 repeated type and shape."""
 METADATA_KEY = "mast_edge"
-MAX_FILE_BYTES = 64 * 2**20
 NO_DIGEST = "0" * 64
 
 
@@ -44,6 +42,7 @@ class Artifact:
         golden_actions: 8 actions.
         sha256: of the file as it is.
         header_bytes: length prefix and header.
+        file_bytes: of the whole file.
     """
 
     name: str
@@ -54,6 +53,7 @@ class Artifact:
     golden_actions: list[int]
     sha256: str
     header_bytes: int
+    file_bytes: int
 
     @property
     def precision(self) -> str:
@@ -72,15 +72,33 @@ class Artifact:
         """`<layer>.weight` and `<layer>.bias`, with the zeros back in place.
 
         Raises:
-            ArtifactTooLarge: written out they would take more than 64 MB.
+            ArtifactTooLarge: there is no `room` for them.
         """
         size = 4 * sum(layer.rows * layer.cols for layer in self.layers.values())
-        if size > MAX_FILE_BYTES:
-            raise ArtifactTooLarge(
-                f"{self.name}: dense weights must take at most {MAX_FILE_BYTES} bytes; got {size}. Use csr."
-            )
+        self.require_room("dense weights", size, "Use csr.")
         weights = {f"{name}.weight": layer.dense() for name, layer in self.layers.items()}
         return weights | {f"{name}.bias": layer.bias for name, layer in self.layers.items()}
+
+    @property
+    def room(self) -> int:
+        """Bytes that a runtime may take beside the tables: 2 x file + 8 MB.
+
+        A load may take 4 x file + 16 MB at its peak (runtime.md 3); the tables are one file, what is left is
+        for checking and conversion.
+        """
+        return 2 * self.file_bytes + 8 * 2**20
+
+    def require_room(self, what: str, size: int, advice: str) -> None:
+        """Refuses an agent for which a runtime would take more than `room`, before it does.
+
+        Raises:
+            ArtifactTooLarge: `what` takes `size` bytes, which is more.
+        """
+        if size > self.room:
+            raise ArtifactTooLarge(
+                f"{self.name}: {what} must take at most {self.room} bytes, for a file of {self.file_bytes}; "
+                f"got {size}. {advice}"
+            )
 
 
 def sparsity_json(layers: Mapping[str, Layer], format_version: int = FORMAT_VERSION) -> dict[str, Any]:
@@ -146,6 +164,8 @@ def digest_of(table: NDArray[Any]) -> str:
 
 def seal(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> bytes:
     """Serialises tensors and metadata, with the digest of the whole file put in its place."""
+    from safetensors.numpy import save as safetensors_bytes
+
     text = json.dumps(
         {**metadata, "file_sha256": NO_DIGEST}, sort_keys=True, separators=(",", ":"), allow_nan=False
     )

@@ -13,14 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mast_edge.artifact import MAX_FILE_BYTES, METADATA_KEY
-from mast_edge.errors import ArtifactMalformed, ArtifactTooLarge
+from mast_edge.artifact import METADATA_KEY
+from mast_edge.artifact_file import MAX_FILE_BYTES
+from mast_edge.errors import ArtifactMalformed, ArtifactTooLarge, shown
 
 MAX_HEADER_BYTES = 2**20
 MAX_JSON_DEPTH = 32
+MAX_JSON_VALUES = 2**14
+"""An artifact of ours has some hundred; Python takes up to 100 bytes for a value of two."""
 _MAX_TENSORS = 64
 _ITEM_BYTES = {"F32": 4, "I8": 1, "U8": 1, "U16": 2, "U32": 4}
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_QUOTED = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+"""A string. Possessive: a long one leaves no way back that would have to be remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,17 @@ def read_header(who: str, data: bytes) -> Header:
 def strict_json(who: str, what: str, raw: bytes) -> dict[str, Any]:
     """A JSON object, refusing what Python's parser lets through: duplicate keys, depth, NaN, huge integers.
 
+    Args:
+        who: file name, for messages.
+        what: the object is called in messages.
+        raw: its text in UTF-8; commas and brackets inside strings count as values, too.
+
     Raises:
         ArtifactMalformed: it is not such an object.
     """
+    values = sum(map(raw.count, (b",", b"[", b"{")))
+    if values > MAX_JSON_VALUES:
+        raise _malformed(who, what, f"JSON of at most {MAX_JSON_VALUES} values", values)
     depth = deepest = 0
     for bracket in re.findall(rb"[\[\]{}]", _QUOTED.sub(b"", raw)):
         depth += 1 if bracket in b"[{" else -1
@@ -99,7 +111,7 @@ def strict_json(who: str, what: str, raw: bytes) -> dict[str, Any]:
         )
     except (ValueError, RecursionError) as problem:
         raise ArtifactMalformed(
-            f"{who}: {what} must be strict JSON; got {problem}. Export again."
+            f"{who}: {what} must be strict JSON; got {problem!s:.160}. Export again."
         ) from problem
     if not isinstance(parsed, dict):
         raise _malformed(who, what, "a JSON object", type(parsed).__name__)
@@ -135,14 +147,16 @@ def _finite_float(text: str) -> float:
 
 def _tensor(who: str, name: str, entry: Any, origin: int) -> Tensor:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _malformed(who, f"{name:.80}", "an entry of dtype, shape and data_offsets", entry)
+        raise _malformed(who, shown(name), "an entry of dtype, shape and data_offsets", entry)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
-        raise _malformed(who, f"{name:.80} dtype", f"one of {', '.join(_ITEM_BYTES)}", dtype)
+        raise _malformed(who, f"{shown(name)} dtype", f"one of {', '.join(_ITEM_BYTES)}", dtype)
     if not (_sizes(shape) and len(shape) <= 2) or not (_sizes(offsets) and len(offsets) == 2):
-        raise _malformed(who, f"{name:.80} shape and data_offsets", "sizes inside the file", (shape, offsets))
+        raise _malformed(
+            who, f"{shown(name)} shape and data_offsets", "sizes inside the file", (shape, offsets)
+        )
     if math.prod(shape) * _ITEM_BYTES[dtype] != offsets[1] - offsets[0]:
-        raise _malformed(who, f"{name:.80} data_offsets", f"as long as {dtype} {shape}", offsets)
+        raise _malformed(who, f"{shown(name)} data_offsets", f"as long as {dtype} {shape}", offsets)
     return Tensor(dtype, tuple(shape), origin + offsets[0], origin + offsets[1])
 
 
@@ -154,7 +168,7 @@ def _expect_no_holes(who: str, tensors: dict[str, Tensor], begin: int, end: int)
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != begin:
             raise _malformed(
-                who, f"{name:.80} data_offsets", f"from byte {begin} without hole or overlap", tensor.begin
+                who, f"{shown(name)} data_offsets", f"from byte {begin} without hole or overlap", tensor.begin
             )
         begin = tensor.end
     if begin != end:
@@ -162,4 +176,4 @@ def _expect_no_holes(who: str, tensors: dict[str, Tensor], begin: int, end: int)
 
 
 def _malformed(who: str, what: str, wanted: str, found: object) -> ArtifactMalformed:
-    return ArtifactMalformed(f"{who}: {what} must be {wanted}; got {found!s:.120}. Export again.")
+    return ArtifactMalformed(f"{who}: {what} must be {wanted}; got {shown(found)}. Export again.")

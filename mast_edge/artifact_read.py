@@ -6,7 +6,7 @@ Source: runtime.md section 3, "Validation on load", in the order of that table.
 """
 
 import hashlib
-import os
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,22 +15,29 @@ from typing import Any
 from mast_edge.artifact import (
     FORMAT,
     FORMAT_VERSION,
-    MAX_FILE_BYTES,
     NO_DIGEST,
     Artifact,
     sparsity_json,
 )
+from mast_edge.artifact_file import read_file
 from mast_edge.artifact_header import Header, Tensor, read_header
-from mast_edge.artifact_tables import array_of, check_finite, expect_table, layer_of, table_class, table_names
+from mast_edge.artifact_tables import (
+    array_of,
+    expect_finite,
+    expect_number_of_weights,
+    expect_table,
+    layer_of,
+    table_class,
+    table_names,
+)
 from mast_edge.contract import AgentContract
 from mast_edge.dense_agent import assemble
 from mast_edge.errors import (
     ArtifactCorrupt,
     ArtifactInconsistent,
     ArtifactMalformed,
-    ArtifactTooLarge,
     ArtifactVersion,
-    MissingInput,
+    shown,
 )
 from mast_edge.golden import STEPS, check_golden
 from mast_edge.layers import PRECISIONS, Layer
@@ -59,21 +66,10 @@ def read_artifact(path: Path) -> Artifact:
         path: `agent.safetensors`.
 
     Raises:
-        MissingInput: no such file.
+        MissingInput: no such file, or one that cannot be read.
         ArtifactRefused: a check failed; the subclass and the message say which.
     """
-    if not path.is_file():
-        raise MissingInput(
-            f"{path}: exported agent must exist; got no file. Run: mast-edge export --format csr"
-        )
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_FILE_BYTES:
-            raise ArtifactTooLarge(
-                f"{path}: file must be at most {MAX_FILE_BYTES} bytes; got {size}. Is it an exported agent?"
-            )
-        data = file.read(MAX_FILE_BYTES + 1)
-    return parse_artifact(str(path), data)
+    return parse_artifact(str(path), read_file(path, "exported agent", "Run: mast-edge export --format csr"))
 
 
 def parse_artifact(who: str, data: bytes) -> Artifact:
@@ -91,6 +87,7 @@ def parse_artifact(who: str, data: bytes) -> Artifact:
     precision = _precision(who, metadata)
     patterns = _patterns(who, metadata["sparsity"], metadata["format_version"])
     _check_names(who, header.tensors, patterns, precision)
+    expect_number_of_weights(who, header.tensors)
     contract = AgentContract.from_json(who, metadata["contract"], metadata["env"])
     layers = {
         name: layer_of(who, data, header.tensors, name, patterns[name], precision, contract.spec)
@@ -98,12 +95,11 @@ def parse_artifact(who: str, data: bytes) -> Artifact:
     }
     expect_table(who, header.tensors, "golden.q", (STEPS, contract.spec.n_actions), "F32")
     golden_q = array_of(data, header.tensors["golden.q"])
-    check_finite(who, "golden.q", golden_q)
+    expect_finite(who, "golden.q", golden_q)
     _check_claims(who, metadata, header.tensors, layers)
     actions = _golden_actions(who, metadata["golden"], contract.spec)
-    artifact = Artifact(
-        who, contract, layers, metadata, golden_q, actions, hashlib.sha256(data).hexdigest(), header.size
-    )
+    digest = hashlib.sha256(data).hexdigest()
+    artifact = Artifact(who, contract, layers, metadata, golden_q, actions, digest, header.size, len(data))
     check_golden(
         who,
         contract.spec,
@@ -145,7 +141,7 @@ def _check_section_digests(who: str, data: bytes, header: Header) -> None:
         found = [tensor.dtype, list(tensor.shape), digest] if first_version else digest
         if sections[name] != found:
             raise ArtifactCorrupt(
-                f"{who}: {name:.80} must be {sections[name]!s:.160}; got {found}. "
+                f"{who}: {name} must be {shown(sections[name], 160)}; got {found}. "
                 "It was damaged or altered: copy it again or export again."
             )
 
@@ -157,7 +153,7 @@ def _check_version(who: str, metadata: Mapping[str, Any]) -> None:
         writer = provenance.get("mast_edge") if isinstance(provenance, dict) else None
         raise ArtifactVersion(
             f"{who}: format must be {FORMAT} {' or '.join(map(str, READABLE_VERSIONS))}; "
-            f"got {name!s:.40} {version!s:.20}, written by mast-edge {writer!s:.20}. "
+            f"got {shown(name, 40)} {shown(version, 20)}, written by mast-edge {shown(writer, 20)}. "
             "Export again with this version, or install that one."
         )
 
@@ -167,12 +163,12 @@ def _precision(who: str, metadata: Mapping[str, Any]) -> str:
     if set(metadata) != wanted:
         raise ArtifactMalformed(
             f"{who}: metadata must hold {', '.join(sorted(wanted))}; "
-            f"got {', '.join(sorted(metadata)):.200}. Export again."
+            f"got {shown(sorted(metadata), 200)}. Export again."
         )
     precision = metadata.get("precision", "f32")
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise ArtifactMalformed(
-            f"{who}: precision must be one of {', '.join(PRECISIONS)}; got {precision!s:.40}. Export again."
+            f"{who}: precision must be one of {', '.join(PRECISIONS)}; got {shown(precision)}. Export again."
         )
     return precision
 
@@ -184,7 +180,11 @@ def _patterns(who: str, sparsity: Any, format_version: int) -> dict[str, str]:
         raise ArtifactMalformed(
             f"{who}: sparsity must list the layers {', '.join(LAYERS)}; got others. Export again."
         )
-    known = {"csr": ("element",), "dense": ("dense",), "block": tuple(set(PATTERNS) - {"element"})}
+    known = {
+        "csr": ("element",),
+        "dense": ("dense",),
+        "block": tuple(name for name in PATTERNS if name != "element"),
+    }
     if format_version == 1:
         known = {"csr": ("element",), "dense": ("element",)}
     patterns: dict[str, str] = {}
@@ -192,12 +192,12 @@ def _patterns(who: str, sparsity: Any, format_version: int) -> dict[str, str]:
         kind, pattern = (row.get("kind"), row.get("pattern")) if isinstance(row, dict) else (None, None)
         if not isinstance(kind, str) or kind not in known:
             raise ArtifactMalformed(
-                f"{who}: {name} kind must be one of {', '.join(known)}; got {kind!s:.40}. Export again."
+                f"{who}: {name} kind must be one of {', '.join(known)}; got {shown(kind)}. Export again."
             )
         if not isinstance(pattern, str) or pattern not in known[kind]:
             raise ArtifactMalformed(
-                f"{who}: {name} pattern must be {' or '.join(known[kind])}; got {pattern!s:.40}."
-                " Export again."
+                f"{who}: {name} pattern must be {' or '.join(known[kind])}; got {shown(pattern)}. "
+                "Export again."
             )
         patterns[name] = "dense" if kind == "dense" else pattern
     return patterns
@@ -210,9 +210,10 @@ def _check_names(
         f"{name}.{part}" for name, pattern in patterns.items() for part in table_names(pattern, precision)
     }
     if set(tensors) != expected:
-        odd = ", ".join(sorted(set(tensors) ^ expected))
+        odd = sorted(set(tensors) ^ expected)
         raise ArtifactMalformed(
-            f"{who}: tensors must be those of its layers; got a difference in {odd:.200}. Export again."
+            f"{who}: tensors must be those of its layers; got a difference in {shown(odd, 200)}. "
+            "Export again."
         )
     for name, tensor in tensors.items():
         wanted = table_class(name, precision)
@@ -223,10 +224,12 @@ def _check_names(
 def _check_claims(
     who: str, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], layers: Mapping[str, Layer]
 ) -> None:
-    if metadata["sparsity"] != sparsity_json(layers, metadata["format_version"]):
+    held = sparsity_json(layers, metadata["format_version"])
+    # As text, in which 1, 1.0 and true differ.
+    if json.dumps(metadata["sparsity"], sort_keys=True) != json.dumps(held, sort_keys=True):
         raise ArtifactInconsistent(
-            f"{who}: sparsity must be what its tables hold, {sparsity_json(layers)['total']} in all; "
-            f"got {metadata['sparsity']!s:.120}. Export again."
+            f"{who}: sparsity must be what its tables hold, {held['total']} in all; "
+            f"got {shown(metadata['sparsity'], 120)}. Export again."
         )
     if not isinstance(metadata["provenance"], dict):
         raise ArtifactMalformed(f"{who}: provenance must be an object; got another type. Export again.")
@@ -244,7 +247,7 @@ def _golden_actions(who: str, golden: Any, spec: AgentSpec) -> list[int]:
         or not all(type(action) is int and 0 <= action < spec.n_actions for action in actions)
     ):
         raise ArtifactInconsistent(
-            f"{who}: golden must hold {STEPS} actions below {spec.n_actions}; got {golden!s:.120}. "
+            f"{who}: golden must hold {STEPS} actions below {spec.n_actions}; got {shown(golden, 120)}. "
             "Export again."
         )
     return actions

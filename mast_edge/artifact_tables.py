@@ -3,6 +3,7 @@
 Source: runtime.md section 3, "Validation on load", rows from sizes to values.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mast_edge.artifact_header import Tensor
-from mast_edge.errors import ArtifactInconsistent, ArtifactValue
+from mast_edge.errors import ArtifactInconsistent, ArtifactTooLarge, ArtifactValue
 from mast_edge.layers import DenseLayer, Layer, SparseLayer, index_dtype, pointer_dtype
 from mast_edge.spec import AgentSpec
-from mast_edge.topology import GATES, PATTERNS, layer_blocks
+from mast_edge.topology import GATES, PATTERNS
 
 _SECTIONS = {
     "csr": ("values", "indices", "indptr"),
@@ -21,6 +22,10 @@ _SECTIONS = {
     "dense": ("dense",),
 }
 """Kind -> its tensors: values, columns, pointers. Every layer also has a bias, int8 layers a scale."""
+MAX_WEIGHTS = 2**22
+"""Stored values of all layers: bounds the time that a load takes. 800 dense hidden units have 3.9 million."""
+LARGEST_VALUE = 2.0**20
+"""Of a weight, bias or scale. Sums of 65,536 such products three layers deep stay finite in float32."""
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I8": np.dtype("i1"),
@@ -96,13 +101,13 @@ def layer_of(
             _values(who, data, tensors, f"{name}.bias"),
             _scale(who, data, tensors, name, precision),
         )
-    grouped = layer_blocks(name, rows, pattern)
-    groups, height = len(grouped.starts), max(grouped.heights)
-    if height != PATTERNS[pattern]:
+    height, gates = PATTERNS[pattern], GATES.get(name, 1)
+    if rows // gates < height:
         raise ArtifactInconsistent(
-            f"{who}: {name} must have {PATTERNS[pattern]} rows or more in a gate for {pattern} blocks; "
+            f"{who}: {name} must have {height} rows or more in a gate for {pattern} blocks; "
             f"got {rows} rows. Export again."
         )
+    groups = gates * -(-(rows // gates) // height)
     entries = tensors[values].shape[0] if tensors[values].shape else -1
     if not 0 <= entries <= groups * cols:
         raise ArtifactInconsistent(
@@ -118,7 +123,7 @@ def layer_of(
     layer = SparseLayer(
         cols,
         height,
-        GATES.get(name, 1),
+        gates,
         _values(who, data, tensors, values),
         indices,
         indptr,
@@ -134,7 +139,7 @@ def layer_of(
 
 def _values(who: str, data: bytes, tensors: Mapping[str, Tensor], name: str) -> NDArray[Any]:
     table = array_of(data, tensors[name])
-    check_finite(who, name, table)
+    expect_finite(who, name, table, LARGEST_VALUE)
     return table
 
 
@@ -172,13 +177,23 @@ def _check_indices(who: str, name: str, indices: NDArray[Any], indptr: NDArray[A
         )
 
 
-def check_finite(who: str, section: str, table: NDArray[Any]) -> None:
-    """Refuses a table that holds NaN or an infinity (ArtifactValue)."""
-    finite = np.isfinite(table)
-    if not finite.all():
-        raise ArtifactValue(
-            f"{who}: {section} must be finite; got {int((~finite).sum())} values that are not. Export again."
+def expect_number_of_weights(who: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuses tables of more than `MAX_WEIGHTS` values together (ArtifactTooLarge), by their shapes alone."""
+    names = {parts[0] for parts in _SECTIONS.values()}
+    stored = sum(math.prod(tensor.shape) for name, tensor in tensors.items() if name.split(".")[-1] in names)
+    if stored > MAX_WEIGHTS:
+        raise ArtifactTooLarge(
+            f"{who}: tables must hold at most {MAX_WEIGHTS} weights; got {stored}. Is it an exported agent?"
         )
+
+
+def expect_finite(who: str, section: str, table: NDArray[Any], largest: float = np.inf) -> None:
+    """Refuses a table that holds NaN, an infinity or a value beyond +-largest (ArtifactValue)."""
+    # Both ends are NaN where a value is; nothing of the table's size is allocated.
+    low, high = table.min(initial=0), table.max(initial=0)
+    if not (np.isfinite(low) and np.isfinite(high) and -largest <= low and high <= largest):
+        within = f" and within +-{largest:.0f}" if largest < np.inf else ""
+        raise ArtifactValue(f"{who}: {section} must be finite{within}; got {low} to {high}. Export again.")
 
 
 def array_of(data: bytes, tensor: Tensor) -> NDArray[Any]:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mast_edge.artifact import MAX_FILE_BYTES
+from mast_edge.artifact_file import MAX_FILE_BYTES, read_file
 from mast_edge.artifact_header import MAX_HEADER_BYTES, strict_json
 from mast_edge.contract import AgentContract
 from mast_edge.errors import (
     ArtifactCorrupt,
     ArtifactInconsistent,
     ArtifactMalformed,
-    ArtifactTooLarge,
     ArtifactVersion,
     MissingInput,
+    shown,
 )
 from mast_edge.layers import PRECISIONS
 
@@ -33,6 +33,7 @@ _FIELDS = {
     *("format", "format_version", "prefix", "precision", "fc1_shift", "tolerance", "contract", "env"),
     *("provenance", "files"),
 }
+_EXPORT = "Run: mast-edge export --format c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,10 @@ def read_c_export(path: Path) -> tuple[CContract, dict[str, bytes]]:
     whole = path.is_dir() or path.name == CONTRACT_FILE
     if not index.is_file() or not (whole or path.suffix == ".c"):
         raise MissingInput(
-            f"{path}: the c runtime must be given exported C with its {CONTRACT_FILE}; got none. "
-            "Run: mast-edge export --format c"
+            f"{path}: the c runtime must be given exported C with its {CONTRACT_FILE}; got none. {_EXPORT}"
         )
     who = str(index)
-    fields = strict_json(who, "content", _read(index, MAX_HEADER_BYTES))
+    fields = strict_json(who, "content", read_file(index, "contract", _EXPORT, MAX_HEADER_BYTES))
     found = _checked(who, fields)
     if not whole and path.name != f"{found.prefix}.c":
         raise MissingInput(
@@ -111,14 +111,15 @@ def read_c_export(path: Path) -> tuple[CContract, dict[str, bytes]]:
 
 
 def _checked(who: str, fields: dict[str, Any]) -> CContract:
-    if fields.get("format") != FORMAT or fields.get("format_version") != FORMAT_VERSION:
+    name, version = fields.get("format"), fields.get("format_version")
+    if name != FORMAT or type(version) is not int or version != FORMAT_VERSION:
         raise ArtifactVersion(
-            f"{who}: format must be {FORMAT} {FORMAT_VERSION}; got {fields.get('format')!s:.40} "
-            f"{fields.get('format_version')!s:.20}. Export again with this version."
+            f"{who}: format must be {FORMAT} {FORMAT_VERSION}; got {shown(name, 40)} "
+            f"{shown(version, 20)}. Export again with this version."
         )
     if set(fields) != _FIELDS:
         raise ArtifactMalformed(
-            f"{who}: fields must be {', '.join(sorted(_FIELDS))}; got {', '.join(sorted(fields)):.200}. "
+            f"{who}: fields must be {', '.join(sorted(_FIELDS))}; got {shown(sorted(fields), 200)}. "
             "Export again."
         )
     prefix, precision, tolerance = fields["prefix"], fields["precision"], fields["tolerance"]
@@ -141,30 +142,20 @@ def _verified(folder: Path, found: CContract, digests: Any) -> dict[str, bytes]:
     who = str(folder / CONTRACT_FILE)
     if not isinstance(digests, dict) or set(digests) != set(found.names):
         raise ArtifactInconsistent(
-            f"{who}: files must be {', '.join(found.names)}; got {digests!s:.120}. Export again."
+            f"{who}: files must be {', '.join(found.names)}; got {shown(digests, 120)}. Export again."
         )
     files = {}
     for name in found.names:
         path = folder / name
-        if not path.is_file():
-            raise MissingInput(f"{path}: file must exist; got none. Run: mast-edge export --format c")
-        files[name] = _read(path, MAX_FILE_BYTES)
+        files[name] = read_file(path, "exported C", _EXPORT, MAX_FILE_BYTES)
         digest = hashlib.sha256(files[name]).hexdigest()
         if digest != digests[name]:
             raise ArtifactCorrupt(
-                f"{path}: file must have SHA-256 {digests[name]!s:.64}; got {digest}. "
+                f"{path}: file must have SHA-256 {shown(digests[name])}; got {digest}. "
                 "It was damaged or altered: copy it again or export again."
             )
     return files
 
 
-def _read(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise ArtifactTooLarge(f"{path}: file must be at most {limit} bytes; got more. Is it exported C?")
-    return data
-
-
 def _malformed(who: str, what: str, wanted: str, found: object) -> ArtifactMalformed:
-    return ArtifactMalformed(f"{who}: {what} must be {wanted}; got {found!s:.80}. Export again.")
+    return ArtifactMalformed(f"{who}: {what} must be {wanted}; got {shown(found)}. Export again.")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mast_edge.errors import ArtifactContract, ArtifactInconsistent, ArtifactMalformed
+from mast_edge.errors import ArtifactContract, ArtifactInconsistent, ArtifactMalformed, shown
 from mast_edge.spec import AgentSpec, EnvSpec
 
 MAX_DIM = 65_536
@@ -70,18 +70,18 @@ class AgentContract:
         for name, value in {**_FIXED, "features": FEATURE_LAYOUT}.items():
             found = env[name] if name == "features" else contract[name]
             if type(found) is not type(value) or found != value:
-                raise ArtifactMalformed(f"{who}: {name} must be {value}; got {found!r:.80}. Export again.")
+                raise ArtifactMalformed(f"{who}: {name} must be {value}; got {shown(found)}. Export again.")
         for name in ("map", "backend"):
             if not isinstance(env[name], str) or not 0 < len(env[name]) <= 64:
                 raise ArtifactMalformed(
-                    f"{who}: env {name} must be a name of 1 to 64 letters; got {env[name]!r:.80}. "
+                    f"{who}: env {name} must be a name of 1 to 64 letters; got {shown(env[name])}. "
                     "Export again."
                 )
         sizes = {name: contract[name] for name in _SIZES} | {"episode_limit": env["episode_limit"]}
         for name, size in sizes.items():
             if type(size) is not int or not 1 <= size <= MAX_DIM:
                 raise ArtifactInconsistent(
-                    f"{who}: {name} must be an integer in 1..{MAX_DIM}; got {size!r:.80}. Export again."
+                    f"{who}: {name} must be an integer in 1..{MAX_DIM}; got {shown(size)}. Export again."
                 )
         spec = AgentSpec(*(sizes[name] for name in _SIZES[:4]))
         if spec.input_dim != sizes["input_dim"]:
@@ -108,7 +108,7 @@ class AgentContract:
 
 def _expect_keys(who: str, name: str, found: Any, keys: set[str]) -> None:
     if not isinstance(found, Mapping) or set(found) != keys:
-        shown = ", ".join(sorted(map(str, found))) if isinstance(found, Mapping) else type(found).__name__
+        names = sorted(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
         raise ArtifactMalformed(
-            f"{who}: {name} must hold {', '.join(sorted(keys))}; got {shown:.200}. Export again."
+            f"{who}: {name} must hold {', '.join(sorted(keys))}; got {shown(names, 200)}. Export again."
         )

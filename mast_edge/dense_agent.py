@@ -4,13 +4,15 @@ Source: algorithms.md 2.1; runtime.md section 1.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mast_edge.checkpoint_files import Recorded
 from mast_edge.spec import AgentSpec
+
+if TYPE_CHECKING:
+    from mast_edge.checkpoint_files import Recorded
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -123,7 +125,7 @@ class DenseAgent:
         return forward(self.affine, assemble(self.spec, obs, last_actions, agent_ids), hidden)
 
 
-def replay(affine: Affine, spec: AgentSpec, recorded: Recorded) -> Floats:
+def replay(affine: Affine, spec: AgentSpec, recorded: "Recorded") -> Floats:
     """Q values along recorded episodes: recurrent, with the recorded actions as last actions.
 
     Args:
@@ -138,7 +140,7 @@ def replay(affine: Affine, spec: AgentSpec, recorded: Recorded) -> Floats:
 
 
 def replay_steps(
-    step: Callable[[Floats, Floats], tuple[Floats, Floats]], spec: AgentSpec, recorded: Recorded
+    step: Callable[[Floats, Floats], tuple[Floats, Floats]], spec: AgentSpec, recorded: "Recorded"
 ) -> Floats:
     """As `replay`, for anything that maps (rows (N, F), hidden (N, H)) to (q, hidden)."""
     ids = np.arange(spec.n_agents)

@@ -4,6 +4,8 @@ Message form: ``<who>: <what> must be <constraint>; got <value>. <what to do>``.
 exactly that line, without a traceback, and exits with `exit_code`.
 """
 
+import reprlib
+
 
 class MastEdgeError(Exception):
     """Base of every expected failure. `exit_code` 1: the fault is ours."""
@@ -92,3 +94,16 @@ class EnvironmentUnavailable(MastEdgeError):
     """A map, simulator feature, StarCraft II or a requested backend is not available here."""
 
     exit_code = 8
+
+
+def shown(value: object, letters: int = 80) -> str:
+    """A value from a file that is not trusted, for a message: short, on one line, no control characters.
+
+    Only as much of it is written out as is shown: the text of a value may take many times its bytes.
+    """
+    return f"{_SHORT.repr(value):.{letters}}"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 70
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 5

@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mast_edge.atomic import write_atomically
 from mast_edge.cache import cache_folder
 from mast_edge.errors import MastEdgeError
 from mast_edge.provenance import processor
@@ -93,6 +92,8 @@ def kernel_costs() -> Costs:
         return found
     measured = measure()
     if path is not None:
+        from mast_edge.atomic import write_atomically
+
         with contextlib.suppress(MastEdgeError):  # a full disk: measured again next time
             write_atomically(path, (json.dumps(measured, indent=1) + "\n").encode())
     return measured

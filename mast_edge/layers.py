@@ -6,7 +6,7 @@ file, the runtimes and the C export run them.
 Source: runtime.md section 3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ PRECISIONS = ("f32", "int8")
 LARGEST_INT8 = 127
 BLOCK_HEIGHTS = (8, 4)
 """Heights of stored blocks, the tallest first (`topology.PATTERNS` without `element`)."""
-_PRODUCTS_AT_ONCE = 2**18
+_VALUES_AT_ONCE = 2**17
+"""A few MB of float64 and what indexing needs beside it."""
 
 Unsigned = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
 Values = NDArray[np.float32] | NDArray[np.int8]
@@ -77,7 +78,7 @@ class SparseLayer:
     @property
     def nnz(self) -> int:
         """Stored weights, padding left out."""
-        return int(self._entries_per_group() @ np.array(self.groups.heights))
+        return int(self._entries(0, len(self.indptr) - 1) @ self._heights())
 
     def sections(self) -> dict[str, NDArray[Any]]:
         """Tensor name suffix -> table."""
@@ -89,70 +90,102 @@ class SparseLayer:
 
     def affine(self, x: NDArray[Any]) -> NDArray[Any]:
         """W x + b for rows x (B, cols), in the float type of x; needs room for a part of the entries only."""
-        ends, n = self.indptr.astype(np.int64), len(self.indptr) - 1
-        sums = np.zeros((len(x), n, self.height), x.dtype)
-        at_once = max(1, _PRODUCTS_AT_ONCE // self.height)
-        group = 0
-        while group < n:
-            end = int(np.searchsorted(ends, ends[group] + at_once, side="right")) - 1
-            end = min(max(end, group + 1), n)
-            filled = group + np.flatnonzero(np.diff(ends[group : end + 1]))
+        sums = np.zeros((len(x), len(self.indptr) - 1, self.height), x.dtype)
+        for begin, end in self._parts():
+            ends = self.indptr[begin : end + 1].astype(np.int64)
+            filled = np.flatnonzero(ends[1:] - ends[:-1])
             if len(filled):
-                entries = slice(ends[group], ends[end])
-                weights = self._weights(group, end)
-                products = x[:, self.indices[entries], None] * weights
-                sums[:, filled] = np.add.reduceat(products, ends[filled] - ends[group], axis=1)
-            group = end
-        result: NDArray[Any] = sums.reshape(len(x), -1)[:, self._lanes().ravel()] + self.bias
+                products = x[:, self.indices[ends[0] : ends[-1]], None] * self._weights(begin, end)
+                sums[:, begin + filled] = np.add.reduceat(products, ends[filled] - ends[0], axis=1)
+        lanes = np.arange(self.height) < self._heights()[:, None]
+        result: NDArray[Any] = sums.reshape(len(x), -1)[:, lanes.ravel()] + self.bias
         return result
 
     def padding(self) -> Values:
         """Stored values of rows that W does not have; all must be zero."""
-        if self.height == 1:
-            return self.values[:0]
-        pads: Values = self.values[~self._lanes()[self._group_of_entry(0, len(self.indptr) - 1)]]
-        return pads
+        heights = self._heights()
+        short = np.flatnonzero(heights < self.height).tolist()
+        pads = [self._stored(group, group + 1)[:, heights[group] :].ravel() for group in short]
+        padding: Values = np.concatenate([self.values[:0].ravel(), *pads])
+        return padding
 
     def rows_csr(self) -> tuple[Floats, NDArray[np.uint32], NDArray[np.uint32]]:
         """values (nnz,), indices (nnz,), indptr (rows + 1,): the same weights row by row, as float32."""
-        starts, group = np.array(self.groups.starts), self._group_of_entry(0, len(self.indptr) - 1)
-        lanes = self._lanes()[group]
-        row = (starts[group, None] + np.arange(self.height))[lanes]
-        order = np.argsort(row, kind="stable")
-        columns = np.repeat(self.indices, lanes.sum(axis=1))
-        weights = self._weights(0, len(self.indptr) - 1)[lanes]
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=self.rows))])
-        return weights[order], columns[order].astype(np.uint32), indptr.astype(np.uint32)
+        nnz = self.nnz
+        values, indices = np.empty(nnz, np.float32), np.empty(nnz, np.uint32)
+        counts = np.repeat(self._entries(0, len(self.indptr) - 1), self._heights())
+        at = 0
+        for part, _, columns in self.by_row():
+            values[at : at + len(part)], indices[at : at + len(part)] = part, columns
+            at += len(part)
+        return values, indices, np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
 
     def dense(self) -> Floats:
         """W with its zeros, (rows, cols) float32."""
-        values, indices, indptr = self.rows_csr()
         weight = np.zeros((self.rows, self.cols), np.float32)
-        ends = indptr.astype(np.int64)
-        weight[np.repeat(np.arange(self.rows), ends[1:] - ends[:-1]), indices] = values
+        for values, rows, columns in self.by_row():
+            weight[rows, columns] = values
         return weight
 
-    def _lanes(self) -> NDArray[np.bool_]:
-        """(groups, height): which lanes of a group are rows of W; in order, they are all rows."""
-        lanes: NDArray[np.bool_] = np.arange(self.height) < np.array(self.groups.heights)[:, None]
-        return lanes
+    def by_row(self) -> Iterator[tuple[Floats, NDArray[np.int64], NDArray[Any]]]:
+        """values, rows and columns of all weights, sorted by row, a part at a time."""
+        heights = self._heights()
+        for begin, end in self._parts():
+            group = self._group_of_entry(begin, end)
+            lanes = np.arange(self.height) < heights[begin + group, None]
+            rows = (self._starts(begin, end)[group, None] + np.arange(self.height))[lanes]
+            columns = np.repeat(self.indices[self.indptr[begin] : self.indptr[end]], heights[begin + group])
+            order = np.argsort(rows, kind="stable") if self.height > 1 else slice(None)
+            yield self._weights(begin, end)[lanes][order], rows[order], columns[order]
+
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """Groups begin..end that together hold a number of values worth computing with at once."""
+        groups, at_once = len(self.indptr) - 1, max(1, _VALUES_AT_ONCE // self.height)
+        begin = 0
+        while begin < groups:
+            room = int(self.indptr[begin]) + at_once
+            end = int(np.searchsorted(self.indptr, room, side="right")) - 1
+            end = min(max(end, begin + 1), groups)
+            yield begin, end
+            begin = end
+
+    def _heights(self) -> NDArray[np.int64]:
+        """(groups,): rows of each group, as `groups.heights`."""
+        gate = self.rows // self.gates
+        heights = np.full((self.gates, -(-gate // self.height)), self.height)
+        heights[:, -1] = gate - self.height * (heights.shape[1] - 1)
+        return heights.ravel()
+
+    def _starts(self, begin: int, end: int) -> NDArray[np.int64]:
+        """First rows of groups begin..end, as in `groups.starts`."""
+        group, gate = np.arange(begin, end), self.rows // self.gates
+        per_gate = -(-gate // self.height)
+        starts: NDArray[np.int64] = group // per_gate * gate + group % per_gate * self.height
+        return starts
 
     def _group_of_entry(self, begin: int, end: int) -> NDArray[np.int64]:
-        return np.repeat(np.arange(begin, end), self._entries_per_group()[begin:end])
+        """The group of each entry of groups begin..end, counted from begin."""
+        return np.repeat(np.arange(end - begin), self._entries(begin, end))
 
-    def _entries_per_group(self) -> NDArray[np.int64]:
-        ends = self.indptr.astype(np.int64)
+    def _entries(self, begin: int, end: int) -> NDArray[np.int64]:
+        """How many entries each of groups begin..end has."""
+        ends = self.indptr[begin : end + 1].astype(np.int64)
         return ends[1:] - ends[:-1]
+
+    def _stored(self, begin: int, end: int) -> Values:
+        """Entries of groups begin..end as they are stored, (entries, height)."""
+        entries: Values = self.values[int(self.indptr[begin]) : int(self.indptr[end])]
+        return entries.reshape(-1, self.height)
 
     def _weights(self, begin: int, end: int) -> Floats:
         """Entries of groups begin..end as float32, (entries, height)."""
-        stored = self.values[int(self.indptr[begin]) : int(self.indptr[end])].reshape(-1, self.height)
+        stored = self._stored(begin, end).astype(np.float32, copy=False)
         if self.scale is None:
-            return stored.astype(np.float32, copy=False)
-        lanes = self._lanes()
-        scale = np.ones(lanes.shape, np.float32)
-        scale[lanes] = self.scale
-        weights: Floats = stored.astype(np.float32) * scale[self._group_of_entry(begin, end)]
+            return stored
+        rows = self._starts(begin, end)[:, None] + np.arange(self.height)
+        # Padding is zero, whatever it is multiplied by.
+        scale = self.scale[np.minimum(rows, self.rows - 1)]
+        weights: Floats = stored * scale[self._group_of_entry(begin, end)]
         return weights
 
 
@@ -193,20 +226,37 @@ class DenseLayer:
         return {"dense": self.weight, "bias": self.bias, **scale}
 
     def affine(self, x: NDArray[Any]) -> NDArray[Any]:
-        """W x + b for rows x (B, cols), in the float type of x."""
-        product: NDArray[Any] = x @ self.dense().T.astype(x.dtype, copy=False) + self.bias
-        return product
+        """W x + b for rows x (B, cols), in the float type of x; needs room for a part of the rows only."""
+        result = np.empty((len(x), self.rows), x.dtype)
+        at_once = max(1, _VALUES_AT_ONCE // self.cols)
+        for begin in range(0, self.rows, at_once):
+            part = slice(begin, begin + at_once)
+            result[:, part] = x @ self._weights(part).T.astype(x.dtype, copy=False)
+        result += self.bias
+        return result
 
     def rows_csr(self) -> tuple[Floats, NDArray[np.uint32], NDArray[np.uint32]]:
         """As `SparseLayer.rows_csr`, every weight listed."""
         indices = np.tile(np.arange(self.cols, dtype=np.uint32), self.rows)
         return self.dense().ravel(), indices, np.arange(self.rows + 1, dtype=np.uint32) * np.uint32(self.cols)
 
+    def by_row(self) -> Iterator[tuple[Floats, NDArray[np.int64], NDArray[Any]]]:
+        """As `SparseLayer.by_row`, every weight listed."""
+        at_once = max(1, _VALUES_AT_ONCE // self.cols)
+        for begin in range(0, self.rows, at_once):
+            weights = self._weights(slice(begin, begin + at_once))
+            rows, columns = np.arange(begin, begin + len(weights)), np.arange(self.cols)
+            yield weights.ravel(), np.repeat(rows, self.cols), np.tile(columns, len(rows))
+
     def dense(self) -> Floats:
         """W, (rows, cols) float32."""
-        if self.scale is None:
-            return self.weight.astype(np.float32, copy=False)
-        weight: Floats = self.weight.astype(np.float32) * self.scale[:, None]
+        return self._weights(slice(None))
+
+    def _weights(self, part: slice) -> Floats:
+        """Some rows of W as float32."""
+        weight: Floats = self.weight[part].astype(np.float32, copy=False)
+        if self.scale is not None:
+            weight *= self.scale[part, None]
         return weight
 
 

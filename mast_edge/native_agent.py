@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mast_edge.errors import ArtifactTooLarge
 from mast_edge.kernel_costs import HEIGHTS, TABLES, Costs, kernel_costs, predicted, terms
 from mast_edge.layers import Layer
 from mast_edge.spec import AgentSpec
@@ -28,9 +27,10 @@ about 15 % are ties)."""
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The table of one layer, and the predicted nanoseconds of a product by each that was a candidate."""
+    """The table of one layer, its bytes, and the predicted nanoseconds of a product by each candidate."""
 
     table: str
+    bytes: int
     ns: dict[str, float]
 
 
@@ -54,27 +54,42 @@ def choose_tables(
 def _choice(spec: AgentSpec, name: str, layer: Layer, costs: Costs) -> Choice:
     cols = spec.obs_dim if name == "fc1" else layer.cols
     pieces = _pieces(layer, cols)
-    csr_bytes = 6 * pieces["csr"] + 4 * layer.rows
-    sizes = {"dense": 4 * (layer.rows + 15) // 16 * 16 * cols, "csr": csr_bytes}
+    sizes = {"dense": 4 * ((layer.rows + 15) // 16 * 16) * cols, "csr": 6 * pieces["csr"] + 4 * layer.rows}
     sizes |= {table: (4 * HEIGHTS[table] + 2) * pieces[table] for table in ("8x1", "4x1")}
     ns = {
         table: predicted(costs, table, terms(table, name, layer.rows, cols, pieces))
         for table in TABLES
-        if sizes[table] <= max(FREE_BYTES, csr_bytes)
+        if sizes[table] <= max(FREE_BYTES, sizes["csr"])
     }
     best = min(ns, key=lambda table: ns[table])
-    return Choice("dense" if ns.get("dense", np.inf) < ns[best] / TIE else best, ns)
+    table = "dense" if ns.get("dense", np.inf) < ns[best] / TIE else best
+    return Choice(table, sizes[table], ns)
 
 
 def _pieces(layer: Layer, cols: int) -> dict[str, int]:
-    """Weights in the first `cols` columns, and blocks of 8 and of 4 rows that hold any of them."""
-    _, indices, indptr = layer.rows_csr()
-    ends = indptr.astype(np.int64)
-    row = np.repeat(np.arange(layer.rows), ends[1:] - ends[:-1])
-    inner = indices < cols
-    row, column = row[inner], indices[inner].astype(np.int64)
-    blocks = {table: len(np.unique(row // HEIGHTS[table] * cols + column)) for table in ("8x1", "4x1")}
-    return {"csr": len(column), **blocks}
+    """Weights in the first `cols` columns, and blocks of 8 and of 4 rows that hold any of them.
+
+    Large layers are counted in parts; blocks that lie in two of them count twice.
+    """
+    pieces = {"csr": 0, "8x1": 0, "4x1": 0}
+    for _, rows, columns in layer.by_row():
+        inner = columns < cols
+        rows, columns = rows[inner], columns[inner]
+        pieces["csr"] += len(rows)
+        for table in ("8x1", "4x1"):
+            block = np.sort(rows // HEIGHTS[table] * cols + columns)
+            pieces[table] += min(1, len(block)) + int(np.count_nonzero(block[1:] != block[:-1]))
+    return pieces
+
+
+def one_hot_bytes(spec: AgentSpec) -> int:
+    """Of the columns of fc1 that one-hots choose, which are stored densely."""
+    return 4 * ((spec.hidden_dim + 15) // 16 * 16) * (spec.n_actions + spec.n_agents)
+
+
+def hand_over_bytes(layers: Mapping[str, Layer]) -> int:
+    """What the largest layer takes while it is handed over: a float32 value and a column for each weight."""
+    return 8 * max(layer.nnz for layer in layers.values())
 
 
 def native_model(spec: AgentSpec, layers: Mapping[str, Layer], tables: Mapping[str, str]) -> "AgentModel":
@@ -86,17 +101,10 @@ def native_model(spec: AgentSpec, layers: Mapping[str, Layer], tables: Mapping[s
         tables: layer -> a name in `kernel_costs.TABLES`; dense where it says nothing.
 
     Raises:
-        ArtifactTooLarge: the columns of fc1 that one-hots choose, which are stored densely, take over 8 MB.
         ImportError: the native core was not built.
     """
     from mast_edge.native._core import AgentModel
 
-    tails = 4 * spec.hidden_dim * (spec.n_actions + spec.n_agents)
-    if tails > 2 * FREE_BYTES:
-        raise ArtifactTooLarge(
-            f"agent: one-hot columns of fc1 must take at most {2 * FREE_BYTES} bytes; got {tails}. "
-            "Is it an exported agent?"
-        )
     model = AgentModel(spec.obs_dim, spec.n_actions, spec.n_agents, spec.hidden_dim)
     for name, layer in layers.items():
         add_layer(model, name, layer, tables.get(name, "dense"))

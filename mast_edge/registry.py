@@ -4,7 +4,6 @@ Adding an algorithm, sparse method, export format, runtime backend or environmen
 here. Nothing is imported before it is asked for, so that a base install needs no optional package.
 """
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -44,6 +43,8 @@ ENVIRONMENTS = {"skirmish": "mast_edge.envs.skirmish:Skirmish", "smac": "mast_ed
 
 def nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
     """` Did you mean 'x'?` for the closest known name, or an empty string when nothing is close."""
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
 

@@ -10,7 +10,6 @@ the pattern whose blocks are one row high.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -111,6 +110,8 @@ def erdos_renyi_densities(shapes: Shapes, sparsity: float) -> dict[str, float]:
     Raises:
         ConfigError: sparsity out of range, or so low that every layer saturates.
     """
+    from fractions import Fraction
+
     if not 0.0 <= sparsity < 1.0:
         raise ConfigError(f"topology: sparsity must be in [0, 1); got {sparsity}.")
     if sparsity == 0.0:
@@ -154,7 +155,7 @@ def pattern_nnz(layer: str, shape: tuple[int, int], density: float, pattern: str
 
 
 def random_topology(
-    shapes: Shapes, sparsity: float, rng: np.random.Generator, patterns: Mapping[str, str] | None = None
+    shapes: Shapes, sparsity: float, rng: "np.random.Generator", patterns: Mapping[str, str] | None = None
 ) -> Topology:
     """Fresh masks: positions drawn uniformly, layer by layer in the order of `shapes`, class by class.
 

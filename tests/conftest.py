@@ -20,8 +20,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compiled C goes into a folder of the tests, not into the user's cache; which table a layer runs from does not
-    depend on the machine."""
+    """Compiled C goes into a folder of the tests, not into the user's cache. Which table a layer runs from
+    does not depend on the machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAST_EDGE_KERNEL_COSTS", "shipped")
         own = os.environ.get("MAST_EDGE_CACHE") or str(tmp_path_factory.mktemp("cache"))

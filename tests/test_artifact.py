@@ -6,10 +6,14 @@ import pytest
 from safetensors.numpy import load as parse_safetensors
 
 from mast_edge.artifact import FORMAT_VERSION, build_artifact
-from mast_edge.artifact_read import parse_artifact
+from mast_edge.artifact_read import parse_artifact, read_artifact
+from mast_edge.checkpoint_files import read_agent
 from mast_edge.contract import AgentContract
+from mast_edge.errors import ArtifactTooLarge
 from mast_edge.spec import AgentSpec
 from tests.agents import MAP_3M, TINY, env_of, random_agent
+
+DATA = Path(__file__).parent / "data"
 
 
 def artifact_of(spec, sparsity, seed=0, pattern="element", precision="f32"):
@@ -46,13 +50,35 @@ def test_int8_weights_come_back_to_half_a_step(sparsity, pattern):
 
 def test_a_file_of_the_version_before_is_read():
     """Written by the last code of version 1: random 3m agent, 95 % sparse, as `random_agent` makes it."""
-    data = (Path(__file__).parent / "data/artifacts/agent_v1.safetensors").read_bytes()
+    data = (DATA / "artifacts/agent_v1.safetensors").read_bytes()
     artifact = parse_artifact("agent_v1", data)
     assert artifact.metadata["format_version"] == FORMAT_VERSION - 1 == 1
     assert artifact.precision == "f32"
     weights, _ = random_agent(MAP_3M, 0.95)
     for name, array in artifact.dense_weights().items():
         np.testing.assert_array_equal(array, weights[name])
+
+
+@pytest.mark.parametrize(("name", "patterns"), [("3m-s95", {"element"}), ("3m-s90-8x1", {"8x1"})])
+def test_committed_agents_are_those_of_their_checkpoints(name, patterns):
+    artifact = read_artifact(DATA / f"artifacts/{name}.safetensors")
+    checkpoint = read_agent(DATA / f"agents/{name}")
+    assert artifact.metadata["format_version"] == FORMAT_VERSION
+    assert artifact.metadata["provenance"]["checkpoint_sha256"] == checkpoint.index_sha256
+    assert {layer.pattern for layer in artifact.layers.values()} - {"dense"} == patterns
+    for key, array in artifact.dense_weights().items():
+        np.testing.assert_array_equal(array, checkpoint.weights[key])
+
+
+def test_what_a_runtime_may_take_grows_with_the_file():
+    """2 x file + 8 MB; 3m written out takes 111 kB."""
+    artifact = parse_artifact("x", artifact_of(MAP_3M, 0.95)[0])
+    assert artifact.room == 2 * artifact.file_bytes + 8_388_608
+    artifact.require_room("tables", artifact.room, "")
+    with pytest.raises(
+        ArtifactTooLarge, match=rf"x: tables must take at most {artifact.room} bytes, .* Use csr."
+    ):
+        artifact.require_room("tables", artifact.room + 1, "Use csr.")
 
 
 def test_bytes_of_the_tables_are_those_of_the_accounting():

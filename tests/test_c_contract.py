@@ -61,7 +61,7 @@ def test_other_files_are_not_exported_c(folder):
     ("changes", "error", "message"),
     [
         ({"format": "mast-edge/agent"}, ArtifactVersion, "format must be mast-edge/c 1"),
-        ({"format_version": 2}, ArtifactVersion, "got mast-edge/c 2"),
+        ({"format_version": 2}, ArtifactVersion, "got 'mast-edge/c' 2"),
         ({"more": 1}, ArtifactMalformed, "fields must be"),
         ({"prefix": "../agent"}, ArtifactMalformed, "prefix must be a C identifier"),
         ({"prefix": "agent\n"}, ArtifactMalformed, "prefix must be"),

@@ -48,7 +48,7 @@ def test_wide_layers_take_wider_columns():
 
 
 def test_rows_longer_than_one_chunk(monkeypatch):
-    monkeypatch.setattr("mast_edge.layers._PRODUCTS_AT_ONCE", 7)
+    monkeypatch.setattr("mast_edge.layers._VALUES_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     mask = rng.random((40, 30)) < np.linspace(0, 0.9, 40)[:, None]
     weight = np.where(mask, rng.normal(size=mask.shape), 0).astype(np.float32)

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from mast_edge.errors import ArtifactTooLarge
 from mast_edge.kernel_costs import SHIPPED, TABLES
 from mast_edge.layers import layers_of
-from mast_edge.native_agent import TIE, choose_tables, native_model
+from mast_edge.native_agent import TIE, choose_tables
 from mast_edge.spec import LAYERS, AgentSpec
-from tests.agents import MAP_3M, TINY, random_agent
+from tests.agents import MAP_3M, random_agent
 
 EVEN = {"dense": (1.0, 0.0, 0.0, 0.0), "csr": (1.0, 0.0, 0.0), "8x1": (1.0, 0.0, 0.0), "4x1": (1.0, 0.0, 0.0)}
 
@@ -78,10 +77,3 @@ def _parts(mask):
         shape = mask.shape if name == "fc1" else (3, 1)
         yield name, "weight", shape
         yield name, "bias", shape[:1]
-
-
-def test_wide_one_hot_columns_are_refused_before_they_are_made():
-    with pytest.raises(
-        ArtifactTooLarge, match="one-hot columns of fc1 must take at most 8388608 bytes; got 262"
-    ):
-        native_model(AgentSpec(4, 60_000, 5_000, 1_010), layers(TINY, 0.5), {})

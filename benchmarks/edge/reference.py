@@ -48,7 +48,8 @@ def expected(job: Job, recorded: Recorded) -> Expected:
 def float_step(job: Job) -> Step:
     """The native kernels over the tables of a job."""
     spec, layers = job.contract.spec, job.layers()
-    native = native_model(spec, layers, {name: layer.pattern.replace("element", "csr") for name, layer in layers.items()})
+    tables = {name: layer.pattern.replace("element", "csr") for name, layer in layers.items()}
+    native = native_model(spec, layers, tables)
     ids = np.arange(spec.n_agents)
 
     def step(

@@ -34,6 +34,8 @@ void LayerTable::fill_dense(const CsrRows &matrix) {
 
 void LayerTable::fill_csr(const CsrRows &matrix) {
     indptr_.assign(1, 0);
+    weights_.reserve(matrix.indptr[rows_]);
+    columns_.reserve(matrix.indptr[rows_]);
     for (int r = 0; r < rows_; ++r) {
         for (std::uint32_t k = matrix.indptr[r]; k < matrix.indptr[r + 1]; ++k)
             if (matrix.indices[k] < static_cast<std::uint32_t>(cols_)) {

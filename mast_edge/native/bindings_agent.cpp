@@ -126,8 +126,8 @@ void bind_agent(nb::module_ &m) {
             nb::arg("name"), nb::arg("values"), nb::arg("indices"), nb::arg("indptr"), nb::arg("bias"),
             nb::arg("table"))
         .def("step_many", &step_many, nb::arg("obs"), nb::arg("last_actions"), nb::arg("agent_ids"),
-             nb::arg("hidden"), nb::arg("q"))
-        .def("layer_many", &layer_many, nb::arg("name"), nb::arg("x"), nb::arg("y"))
+             nb::arg("hidden").noconvert(), nb::arg("q").noconvert())
+        .def("layer_many", &layer_many, nb::arg("name"), nb::arg("x"), nb::arg("y").noconvert())
         .def("layer_times", &layer_times, nb::arg("obs"), nb::arg("x"), nb::arg("hidden"))
         .def_prop_ro("work", [](const AgentModel &model) { return work_dict(model.reported()); });
     m.def("agent_compiler", &mast_edge::agent_compiler);
@@ -145,7 +145,7 @@ void bind_agent(nb::module_ &m) {
                               "peek: shapes must be obs (O,), q (A,).");
                  cell.peek(obs.data(), q.data());
              },
-             nb::arg("obs"), nb::arg("q"))
+             nb::arg("obs"), nb::arg("q").noconvert())
         .def("read",
              [](const AgentCell &cell, Row<float> hidden, Row<float> q) {
                  expect_shape(hidden.shape(0) == static_cast<std::size_t>(cell.model->hidden_dim) &&
@@ -154,7 +154,7 @@ void bind_agent(nb::module_ &m) {
                  std::copy_n(cell.hidden.data(), hidden.shape(0), hidden.data());
                  std::copy_n(cell.q.data(), q.shape(0), q.data());
              },
-             nb::arg("hidden"), nb::arg("q"))
+             nb::arg("hidden").noconvert(), nb::arg("q").noconvert())
         .def("write",
              [](AgentCell &cell, Row<const float> hidden) {
                  expect_shape(hidden.shape(0) == static_cast<std::size_t>(cell.model->hidden_dim),

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mast_edge.c_contract import CONTRACT_FILE
 from mast_edge.contract import AgentContract
 from mast_edge.dense_agent import Floats, Ints, masked_argmax
-from mast_edge.errors import MastEdgeError, MissingInput, UsageError
+from mast_edge.errors import MissingInput, UsageError
 from mast_edge.registry import RUNTIME_BACKENDS, resolve
 from mast_edge.runtime.backends.base import Model
 from mast_edge.runtime.inputs import (
+    check_batch,
     checked_action,
     checked_avail,
     checked_hidden,
@@ -54,7 +54,7 @@ class AgentStates:
     @classmethod
     def fresh(cls, spec: AgentSpec, agent_ids: Sequence[int] | Ints) -> "AgentStates":
         """Reset memory for agents of these ids; a team plays with `range(spec.n_agents)`."""
-        ids = np.array([checked_id(spec, int(agent_id)) for agent_id in agent_ids], np.int64)
+        ids = np.array([checked_id(spec, agent_id) for agent_id in agent_ids], np.int64)
         return cls(
             np.zeros((len(ids), spec.hidden_dim), np.float32),
             np.full(len(ids), -1, np.int64),
@@ -172,7 +172,13 @@ class Agent:
         return AgentState(self._read()[0], self._cell.last_action)
 
     def set_state(self, state: AgentState) -> None:
-        """Copies in what `get_state` gave, here or on another host or backend."""
+        """Copies in what `get_state` gave, here or on another host or backend.
+
+        Raises:
+            ValueError: names what is wrong; nothing has changed then.
+        """
+        if not isinstance(state, AgentState):
+            raise ValueError(f"Agent: state must be an AgentState; got {type(state).__name__}.")
         hidden = checked_hidden(self.spec, state.hidden)
         last = -1 if state.last_action == -1 else checked_action(self.spec, state.last_action)
         self._cell.write(hidden)
@@ -206,7 +212,7 @@ class Agent:
         Raises:
             ValueError: names what is wrong; nothing has changed then.
         """
-        n = len(states.agent_ids)
+        n = check_batch(self.spec, states.hidden, states.last_actions, states.agent_ids, states.q)
         seen = checked_obs(self.spec, obs, self._check, n)
         may = checked_avail(self.spec, avail, n)
         self._model.step_many(seen, states.last_actions, states.agent_ids, states.hidden, states.q)
@@ -224,8 +230,13 @@ class Agent:
 def load_model(path: str | Path, backend: str = "auto") -> Model:
     """The shared tables of an agent; arguments and errors as in `Agent.load`."""
     path = Path(path)
-    if not path.exists():
-        raise MissingInput(f"{path}: exported agent must exist; got nothing there. Run: mast-edge export")
+    try:
+        path.stat()
+    except (OSError, ValueError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise MissingInput(
+            f"{path}: exported agent must exist; got: {why}. Run: mast-edge export"
+        ) from problem
     name = backend if backend != "auto" else _usual_backend(path)
     loader: Any = resolve("runtime", RUNTIME_BACKENDS, name, error=UsageError)
     model: Model = loader.load(path)
@@ -234,10 +245,12 @@ def load_model(path: str | Path, backend: str = "auto") -> Model:
 
 def _usual_backend(path: Path) -> str:
     if path.is_dir():
+        from mast_edge.c_contract import CONTRACT_FILE
+
         return "c" if (path / CONTRACT_FILE).is_file() else "numpy"
     kinds = {".safetensors": "csr", ".onnx": "onnx", ".c": "c"}
     if path.suffix not in kinds:
-        raise MastEdgeError(
+        raise MissingInput(
             f"{path}: exported agent must end in {' or '.join(kinds)}; got '{path.suffix}'. Name the backend."
         )
     return kinds[path.suffix]

@@ -69,6 +69,38 @@ def checked_hidden(spec: AgentSpec, hidden: Any, n: int | None = None) -> Floats
     return _plain(hidden)
 
 
+def check_batch(spec: AgentSpec, hidden: Any, last_actions: Any, agent_ids: Any, q: Any) -> int:
+    """The number of agents whose memory these arrays are; they are written in place.
+
+    Args:
+        spec: sizes.
+        hidden, last_actions, agent_ids, q: as in `AgentStates`.
+
+    Raises:
+        ValueError: wrong type, dtype, shape or layout, or an action or agent that there is not.
+    """
+    n = len(agent_ids) if isinstance(agent_ids, np.ndarray) and agent_ids.ndim == 1 else 0
+    wanted = (
+        ("agent_ids", agent_ids, np.int64, (n,)),
+        ("last_actions", last_actions, np.int64, (n,)),
+        ("hidden", hidden, np.float32, (n, spec.hidden_dim)),
+        ("q", q, np.float32, (n, spec.n_actions)),
+    )
+    for name, array, dtype, shape in wanted:
+        _expect(array, f"states.{name}", (dtype,), shape)
+        if not (array.flags.c_contiguous and array.flags.writeable):
+            raise ValueError(f"Agent: states.{name} must be contiguous and writeable; got another layout.")
+    _expect_range("states.agent_ids", agent_ids, 0, spec.n_agents)
+    _expect_range("states.last_actions", last_actions, -1, spec.n_actions)
+    return n
+
+
+def _expect_range(name: str, values: NDArray[np.int64], low: int, end: int) -> None:
+    if len(values) and not (low <= values.min() and values.max() < end):
+        bad = int(np.flatnonzero((values < low) | (values >= end))[0])
+        raise ValueError(f"Agent: {name} must be in {low}..{end - 1}; got {values[bad]} at {bad}.")
+
+
 def _checked_int(name: str, value: int, low: int, end: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < end:
         raise ValueError(f"Agent: {name} must be an integer in {low}..{end - 1}; got {value!r}.")
@@ -86,4 +118,5 @@ def _expect(array: Any, name: str, dtypes: tuple[type, ...], shape: tuple[int, .
     wanted = f"{' or '.join(np.dtype(dtype).name for dtype in dtypes)} {shape}"
     if not isinstance(array, np.ndarray):
         raise ValueError(f"Agent: {name} must be a numpy array of {wanted}; got {type(array).__name__}.")
-    raise ValueError(f"Agent: {name} must be {wanted}; got {array.dtype.name} {array.shape}.")
+    got = array.dtype.name if array.dtype.isnative else array.dtype.str
+    raise ValueError(f"Agent: {name} must be {wanted}; got {got} {array.shape}.")

@@ -1,6 +1,7 @@
 """Who plays against whom: finds the exported agent, its checkpoint, and what it is held against."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def _text(agent: Agent, name: str) -> str | None:
 
 def _run_around(path: Path) -> Run | None:
     """The run whose `exports/<format>/` or `checkpoints/` holds `path`."""
-    for folder in list(path.resolve().parents)[1:3]:
+    for folder in list(Path(os.path.realpath(path)).parents)[1:3]:
         if (folder / "manifest.json").is_file():
             return Run(path=folder, manifest=read_manifest(folder))
     return None

@@ -1,5 +1,6 @@
 """Exported agents as a team: each decides from its own observation, hidden state and last action alone."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -86,7 +87,7 @@ def load_team(path: str | Path, also: Sequence[str] = ()) -> Callable[[BatchEnv]
         MissingInput: nothing there.
         ArtifactRefused: the file did not pass validation, or was made for another map (on use).
     """
-    if not Path(path).exists():
+    if not os.path.exists(path):  # says no where Path raises: a name that is too long
         names = ", ".join([*also, "an exported agent", "a checkpoint folder"])
         hint = nearest(str(path), list(also)) or " Run: mast-edge export"
         raise MissingInput(f"play: policy must be one of {names}; got '{path}'.{hint}")

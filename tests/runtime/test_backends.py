@@ -147,13 +147,23 @@ def test_wrong_inputs_name_the_field_and_change_nothing(tiny, backend):
         (obs, avail.astype(np.int64), "avail must be .* got int64"),
         (obs, avail.astype(np.float32), "avail must be .* got float32"),
         (obs, avail * 0, "at least one available action; got none"),
-        (obs.byteswap().view(obs.dtype.newbyteorder()), avail, "obs must be float32"),
+        (obs.byteswap().view(obs.dtype.newbyteorder()), avail, r"obs must be float32 .* got [<>]f4 \(7,\)"),
+        (obs[:0], avail, r"obs must be float32 \(7,\); got float32 \(0,\)"),
+        (np.float32(1), avail, "numpy array .* got float32"),
+        (obs.astype(object), avail, "got object"),
+        (obs.astype(np.complex64), avail, "got complex64"),
+        (obs, None, "avail must be a numpy array .* got NoneType"),
+        (obs, avail[None], r"avail must be .* got uint8 \(1, 5\)"),
+        (obs, avail[:0], r"avail must be .* got uint8 \(0,\)"),
+        (obs, [True] * 5, "avail must be a numpy array .* got list"),
+        (obs, np.zeros(5, bool), "at least one available action; got none"),
     ]
     for wrong_obs, wrong_avail, message in cases:
         with pytest.raises(ValueError, match=message):
             agent.act(wrong_obs, wrong_avail)
-    with pytest.raises(ValueError, match="obs"):
-        agent.q(obs[:6])
+    for wrong, _, message in cases[:7]:
+        with pytest.raises(ValueError, match=message):
+            agent.q(wrong)
     states = agent.states([0, 1])
     with pytest.raises(ValueError, match=r"obs must be float32 \(2, 7\)"):
         agent.act_many(np.ones((3, 7), np.float32), np.ones((2, 5), np.uint8), states)
@@ -163,6 +173,54 @@ def test_wrong_inputs_name_the_field_and_change_nothing(tiny, backend):
     assert agent.get_state().last_action == before.last_action
     np.testing.assert_array_equal(agent.get_state().hidden, before.hidden)
     np.testing.assert_array_equal(agent.last_q, q)
+
+
+@pytest.mark.parametrize("backend", RUNTIME_BACKENDS)
+def test_wrong_batches_name_the_field_and_change_nothing(tiny, backend):
+    agent = load(tiny, backend)
+    obs, avail = np.ones((2, 7), np.float32), np.ones((2, 5), np.uint8)
+    states = agent.states([0, 1])
+    agent.act_many(obs, avail, states)
+    kept = states.copy()
+    nan = obs.copy()
+    nan[1, 3] = np.nan
+    for wrong_obs, wrong_avail, message in (
+        (obs[:1], avail, r"obs must be float32 \(2, 7\); got float32 \(1, 7\)"),
+        (obs.astype(np.float64), avail, "got float64"),
+        (obs.tolist(), avail, "got list"),
+        (nan, avail, r"obs must be finite; got nan at \[1, 3\]"),
+        (obs, avail[0], r"avail must be bool or uint8 \(2, 5\); got uint8 \(5,\)"),
+        (obs, avail.astype(np.int8), "got int8"),
+        (obs, np.array([[1] * 5, [0] * 5], np.uint8), "got none in row 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            agent.act_many(wrong_obs, wrong_avail, states)
+    for name, wrong, message in (
+        (
+            "hidden",
+            np.zeros((2, 9), np.float32),
+            r"states.hidden must be float32 \(2, 8\); got float32 \(2, 9\)",
+        ),
+        ("hidden", np.zeros((2, 8)), "got float64"),
+        ("hidden", np.zeros((2, 16), np.float32)[:, ::2], "states.hidden must be contiguous"),
+        ("q", np.zeros((1, 5), np.float32), r"states.q must be float32 \(2, 5\)"),
+        ("last_actions", np.zeros(3, np.int64), r"states.last_actions must be int64 \(2,\)"),
+        ("last_actions", np.array([0, 5]), r"states.last_actions must be in -1\.\.4; got 5 at 1"),
+        ("last_actions", np.array([-2, 0]), "got -2 at 0"),
+        ("agent_ids", np.array([0, 3]), r"states.agent_ids must be in 0\.\.2; got 3 at 1"),
+        ("agent_ids", np.array([0, -1]), "got -1 at 1"),
+        ("agent_ids", [0, 1], "states.agent_ids must be a numpy array"),
+        ("agent_ids", np.array([0, 1], np.int32), "got int32"),
+    ):
+        changed = kept.copy()
+        setattr(changed, name, wrong)
+        with pytest.raises(ValueError, match=message):
+            agent.act_many(obs, avail, changed)
+    for name in ("hidden", "last_actions", "agent_ids", "q"):
+        np.testing.assert_array_equal(getattr(states, name), getattr(kept, name))
+    for wrong in ([0, 3], [-1], [0.0], [True], ["0"]):
+        with pytest.raises(ValueError, match=r"agent_id must be an integer in 0\.\.2"):
+            agent.states(wrong)
 
 
 @pytest.mark.parametrize("backend", RUNTIME_BACKENDS)
@@ -181,8 +239,19 @@ def test_the_finite_check_can_be_switched_off(tiny):
     agent.act(np.full(7, np.inf, np.float32), np.ones(5, np.uint8))
 
 
-def test_wrong_states_are_refused(tiny):
-    agent = load(tiny, "csr")
+@pytest.mark.parametrize("backend", RUNTIME_BACKENDS)
+def test_wrong_states_are_refused(tiny, backend):
+    agent = load(tiny, backend)
+    for wrong in (None, np.zeros(8, np.float32), (np.zeros(8, np.float32), -1)):
+        with pytest.raises(ValueError, match="state must be an AgentState; got"):
+            agent.set_state(wrong)
+    for hidden in (np.zeros(8), np.zeros((1, 8), np.float32), [0.0] * 8, None):
+        with pytest.raises(ValueError, match=r"hidden must be .*float32 \(8,\).* got"):
+            agent.set_state(AgentState(hidden, -1))
+    for last in (-2, 0.0, True, None, 2**40):
+        with pytest.raises(ValueError, match=r"action must be an integer in 0\.\.4; got"):
+            agent.set_state(AgentState(np.zeros(8, np.float32), last))
+    assert (agent.get_state().last_action, agent.get_state().hidden.any()) == (-1, False)
     with pytest.raises(ValueError, match="hidden must be float32"):
         agent.set_state(AgentState(np.zeros(7, np.float32), -1))
     with pytest.raises(ValueError, match="finite"):

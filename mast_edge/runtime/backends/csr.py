@@ -12,9 +12,8 @@ from mast_edge.artifact_read import read_artifact
 from mast_edge.dense_agent import Floats, Ints
 from mast_edge.errors import MissingInput
 from mast_edge.golden import check_golden
-from mast_edge.native_agent import choose_tables, native_model
+from mast_edge.native_agent import choose_tables, hand_over_bytes, native_model, one_hot_bytes
 from mast_edge.runtime.backends.base import Cell, Model
-from mast_edge.runtime.backends.numpy_ import NumpyBackend
 
 
 class CsrModel:
@@ -34,8 +33,13 @@ class CsrModel:
         from mast_edge.native._core import AgentCell, kernel_path
 
         spec = artifact.contract.spec
+        needed = one_hot_bytes(spec) + hand_over_bytes(artifact.layers)
+        artifact.require_room("one-hot columns of fc1", needed, "Is it an exported agent?")
         if tables is None:
-            tables = {name: choice.table for name, choice in choose_tables(spec, artifact.layers).items()}
+            chosen = choose_tables(spec, artifact.layers)
+            tables = {name: choice.table for name, choice in chosen.items()}
+            needed += sum(choice.bytes for choice in chosen.values())
+            artifact.require_room("native tables", needed, "Use numpy, or a smaller agent.")
         self._cell_type = AgentCell
         self._native = native_model(spec, artifact.layers, tables)
         kernels = ", ".join(f"{name} {tables[name]}" for name in artifact.layers)
@@ -89,5 +93,7 @@ class CsrBackend:
             model = CsrModel(read_artifact(path))
         except ImportError as problem:
             warnings.warn(f"csr: native core not available ({problem}); running dense numpy", stacklevel=2)
+            from mast_edge.runtime.backends.numpy_ import NumpyBackend
+
             return NumpyBackend.load(path)
         return model

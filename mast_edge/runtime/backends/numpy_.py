@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from mast_edge.artifact_read import read_artifact
-from mast_edge.checkpoint_files import read_agent
 from mast_edge.contract import AgentContract
 from mast_edge.dense_agent import DenseAgent, Floats, forward
 from mast_edge.runtime.backends.base import Model, RowsModel
@@ -38,6 +37,8 @@ class NumpyBackend:
             path: `agent.safetensors` of an export, or a checkpoint folder.
         """
         if path.is_dir():
+            from mast_edge.checkpoint_files import read_agent
+
             found = read_agent(path)
             contract = AgentContract.of(found.spec, found.env)
             agent = DenseAgent(found.spec, found.weights)

@@ -25,6 +25,7 @@ from mast_edge.onnx_graph import (
 )
 from mast_edge.runtime.backends.base import Cell, Model, RowsCell, RowsModel
 from mast_edge.runtime.backends.onnx_guard import GuardedModel, read_guarded
+from mast_edge.runtime.backends.onnx_probe import try_elsewhere
 from mast_edge.spec import LAYERS
 
 
@@ -114,6 +115,8 @@ class OnnxBackend:
         guarded = read_guarded(path)
         contract, provenance = _metadata(str(path), guarded.properties)
         form, with_avail = _check_graph(str(path), guarded, contract)
+        sha256 = hashlib.sha256(guarded.data).hexdigest()
+        try_elsewhere(str(path), guarded.data, sha256)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -127,7 +130,6 @@ class OnnxBackend:
             raise ArtifactMalformed(
                 f"{path}: model must be one that onnxruntime loads; got {problem!s:.200}. Export again."
             ) from problem
-        sha256 = hashlib.sha256(guarded.data).hexdigest()
         return OnnxModel(session, onnxruntime, contract, sha256, provenance, form, with_avail)
 
 
