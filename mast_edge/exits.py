@@ -66,12 +66,17 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         The exit code. Faults of ours are not caught: their traceback ends the process with code 1.
     """
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    as_json, debug = "--json" in options, "--debug" in options
+    as_json, debug, stdout = "--json" in options, "--debug" in options, sys.stdout
     try:
         code = command.main(args=list(arguments), prog_name="mast-edge", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _quiet_pipe()
+    except SystemExit:
+        # How click ends a command in the middle of whose output the reader left: with other streams.
+        if sys.stdout is not stdout:
+            return _quiet_pipe()
+        raise
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return error.exit_code

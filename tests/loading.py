@@ -23,7 +23,9 @@ def loaded(backend: str, files: Sequence[Path]) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "tests.loading", backend, *map(str, files)]
     # Where address space is short, a linear algebra library waits for its threads for ever.
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=alone, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -110,11 +110,14 @@ def test_a_fault_of_ours_keeps_its_traceback_and_still_answers_in_json(
     }
 
 
-@pytest.mark.parametrize("arguments", ["config schema", "play 3m --episodes 2 --render ascii"])
-def test_a_reader_that_leaves_is_no_failure(arguments: str) -> None:
+@pytest.mark.parametrize("read", ["head -c 5 | true", "head -c 0"])
+@pytest.mark.parametrize(
+    "arguments", ["config schema", "play 3m --episodes 2 --render ascii", "play 3m --episodes 2 --json"]
+)
+def test_a_reader_that_leaves_is_no_failure(arguments: str, read: str) -> None:
     command = f"{shlex.quote(sys.executable)} -c 'from mast_edge.cli import main; main()' {arguments}"
     answer = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; ({command}; echo code $? >&2) | head -c 5 | true"],
+        ["bash", "-c", f"set -o pipefail; ({command}; echo code $? >&2) | {read}"],
         capture_output=True,
         text=True,
         check=False,
