@@ -1,7 +1,18 @@
+import os
+
 import pytest
 
+from mast_edge.envs.smac_worker import descendants
 from mast_edge.export import export_run
 from tests.agents import MAP_3M, TINY, write_checkpoint
+from tests.runtime import apart
+
+
+@pytest.fixture(autouse=True)
+def _children_of_this_test_alone():
+    """`apart.children` counts from here."""
+    apart.already.clear()
+    apart.already.update(descendants(os.getpid()))
 
 
 @pytest.fixture(scope="session")
