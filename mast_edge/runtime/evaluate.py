@@ -96,6 +96,7 @@ def evaluate(
     if candidate.run is not None and candidate.run.remark:
         tell(candidate.run.remark)
     opponent = find_reference(candidate, reference, root)
+    tell(f"playing with {runtime}, {candidate.agent.model.path_taken}")
     tell(f"judging {opponent.judged}: against {opponent.label}")
     with contextlib.ExitStack() as stack:
         alone = BATTLES if decentralised else None

@@ -75,7 +75,8 @@ def test_identical_weights_pass_as_fidelity(tmp_path, lone_run):
     assert result["latency_us"]["median"] <= result["latency_us"]["p99"]
     assert result["seeds"] == {"first": 2**32, "count": 2000, "sha256": seed_list_sha256(FIRST_SEED, 2000)}
     assert lone_run.name in told[0]
-    assert "fidelity" in told[1]
+    assert told[1].startswith("playing with csr, native: fc1 dense, ")
+    assert "fidelity" in told[2]
     assert [p.stage for p in progress] == ["shadow", "contest", "contest"]
     assert json.loads(verdict.saved.read_text()) == json.loads(json.dumps(result))
     assert result["simulator"] == SIMULATOR_VERSION
