@@ -204,7 +204,14 @@ def benchmark(suite: str, as_json: bool, quiet: bool) -> None:
 
 
 def _goal(row: dict[str, Any]) -> str:
-    return f"{row['goal']:,} {'reached' if row['reached'] else 'missed'}" if "goal" in row else ""
+    """A value, or ratios over peers."""
+    if "goal" in row:
+        return f"{row['goal']:,} {_met(row)}"
+    return ", ".join(f"{goal['peer']} {goal['at_least']:g}x {_met(goal)}" for goal in row.get("goals", []))
+
+
+def _met(goal: dict[str, Any]) -> str:
+    return "reached" if goal["reached"] else "missed"
 
 
 def _ratios(ratios: dict[str, float]) -> str:

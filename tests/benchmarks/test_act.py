@@ -21,6 +21,7 @@ def test_rows_and_ratios_of_a_short_run(case, capsys):
     assert csr["kernel"].startswith("native: fc1 ")
     assert 0 < rows["floor_call"]["value"] < rows["floor_empty"]["value"] < numpy["value"]
     assert 0 < rows["native_empty"]["value"] < rows["native_dense"]["value"]
+    assert numpy["ratios"].keys() == {"csr"}
     assert set(rows["native"]["ratios"]) == {
         name for name, row in rows.items() if row["unit"] == "ns/step"
     } - {"native"}
