@@ -107,7 +107,11 @@ def check_native() -> Check:
         return Check(
             "native core", "fail", f"not importable: {error}", "run: pip install -e . (needs a C++ compiler)"
         )
-    return Check("native core", "ok", Path(str(core.__file__)).name)
+    try:
+        kernels = f"kernels {core.kernel_path()} of {', '.join(core.instruction_sets())}"
+    except RuntimeError as error:
+        return Check("native core", "fail", str(error), "change or unset MAST_EDGE_KERNELS")
+    return Check("native core", "ok", f"{Path(str(core.__file__)).name}, {kernels}")
 
 
 def check_torch() -> Check:

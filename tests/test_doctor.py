@@ -1,5 +1,7 @@
 """Findings of `doctor`, each with a remedy."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 
 from mast_edge import doctor
+from mast_edge.native import _core
 
 
 def test_every_check_answers_here() -> None:
@@ -21,6 +24,21 @@ def test_every_check_answers_here() -> None:
 def test_an_old_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LOWEST_PYTHON", (99, 0))
     assert doctor.check_python().status == "fail"
+
+
+def test_kernels_are_named() -> None:
+    found = doctor.check_native()
+    assert found.status == "ok"
+    assert f"kernels {_core.kernel_path()} of {', '.join(_core.instruction_sets())}" in found.found
+
+
+def test_kernels_that_this_cpu_lacks_fail() -> None:
+    code = "from mast_edge.doctor import check_native as c; print(c().status, c().fix)"
+    environment = {**os.environ, "MAST_EDGE_KERNELS": "v4"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "fail change or unset MAST_EDGE_KERNELS\n"
 
 
 def test_a_missing_native_core_fails(monkeypatch: pytest.MonkeyPatch) -> None:
