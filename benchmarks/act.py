@@ -22,7 +22,6 @@ Source: runtime.md section 6, cli.md (`benchmark`). Run: python benchmarks/act.p
 import argparse
 import importlib.util
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -37,17 +36,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.act_peers import Call, peers
-from benchmarks.output import add_output_options, finish
+from benchmarks.output import add_output_options, finish, host
 from benchmarks.random_agents import SIZES, inputs, sizes_of, write_random_checkpoint
 from mast_edge.artifact import Artifact
 from mast_edge.artifact_read import read_artifact
 from mast_edge.c_library import find_compiler
 from mast_edge.errors import EnvironmentUnavailable
 from mast_edge.export import export_run
-from mast_edge.kernel_costs import TABLES
+from mast_edge.kernel_costs import TABLES, measure
 from mast_edge.layers import Layer, layers_of
 from mast_edge.native_agent import choose_tables, native_model
-from mast_edge.provenance import git_commit, processor, versions
 from mast_edge.runtime import Agent
 from mast_edge.runtime.backends.csr import CsrModel
 from mast_edge.spec import LAYERS, AgentSpec
@@ -217,8 +215,10 @@ def benchmark_act(
     for number, case in enumerate(cases, 1):
         tell(f"runtime {number}/{len(cases)}: {case}")
         rows += measure_case(case, chunks, per_chunk)
-    host = {"machine": platform.machine(), "cpu": processor(), "threads": 1, "commit": git_commit()}
-    return {"schema": "mast-edge/benchmark/1", "host": {**host, **versions()}, "rows": rows}
+    begin = time.perf_counter()
+    measure()
+    facts = {"threads": 1, "kernel_costs_ms": round(1000 * (time.perf_counter() - begin), 1)}
+    return {"schema": "mast-edge/benchmark/1", "host": host() | facts, "rows": rows}
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -226,6 +226,7 @@ def show(result: Mapping[str, Any]) -> None:
     from mast_edge.console import out, rows_table
 
     rows = result["rows"]
+    out(f"measuring the kernels' costs took {result['host']['kernel_costs_ms']:.0f} ms")
     for case in dict.fromkeys(row["case"] for row in rows):
         of_case = [row for row in rows if row["case"] == case]
         for unit, base in (("us/act", "csr"), ("ns/step", "native")):

@@ -17,7 +17,6 @@ Source: docs/agent-protocol.md. Run: python benchmarks/decentralised.py [map@spa
 import argparse
 import importlib.util
 import os
-import platform
 import shutil
 import socket
 import statistics
@@ -37,10 +36,9 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from benchmarks.output import add_output_options, finish
+from benchmarks.output import add_output_options, finish, host
 from benchmarks.random_agents import SIZES, inputs, sizes_of, write_random_checkpoint
 from mast_edge.export import export_run
-from mast_edge.provenance import git_commit, processor, versions
 from mast_edge.runtime.agent import Agent
 from mast_edge.runtime.agent_launch import Launcher
 from mast_edge.runtime.decentralised import DecentralisedTeam
@@ -201,13 +199,8 @@ def benchmark_decentralised(
     for number, case in enumerate(cases, 1):
         tell(f"decentralised {number}/{len(cases)}: {case}")
         rows += measure_case(case, chunks, per_chunk)
-    host = {
-        "machine": platform.machine(),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "commit": git_commit(),
-    }
-    return {"schema": "mast-edge/benchmark/1", "host": {**host, **versions()}, "rows": rows}
+    facts = {"cores": os.cpu_count()}
+    return {"schema": "mast-edge/benchmark/1", "host": host() | facts, "rows": rows}
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,14 +19,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.output import add_output_options, finish
+from benchmarks.output import add_output_options, finish, host
 from mast_edge.export import export_run
-from mast_edge.provenance import processor
 
 AGENT = Path(__file__).resolve().parent.parent / "tests/data/agents/3m-s95"
 PEERS = ("numpy", "onnxruntime", "torch")
@@ -114,8 +110,7 @@ def benchmark_light(repeats: int = 21) -> dict[str, Any]:
             rows += _time_rows(case, measure_imports(repeats, cold))
         rows += _time_rows("first act", measure_first_act(folder, repeats))
         rows += _rows("resident memory", "MiB", measure_memory(folder, repeats))
-    host = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
-    return {"schema": "mast-edge/benchmark/1", "host": host | {"cpu": processor()}, "rows": rows}
+    return {"schema": "mast-edge/benchmark/1", "host": host(), "rows": rows}
 
 
 def _time_rows(case: str, taken: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:

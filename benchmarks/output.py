@@ -2,9 +2,17 @@
 
 import argparse
 import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from mast_edge.provenance import git_commit, processor, versions
+
+
+def host() -> dict[str, Any]:
+    """What numbers must be read with: machine, CPU, commit and versions."""
+    return {"machine": platform.machine(), "cpu": processor(), "commit": git_commit(), **versions()}
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

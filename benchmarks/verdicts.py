@@ -9,8 +9,8 @@ Source: parity_and_safety.md sections 2 and 3. Run: python benchmarks/verdicts.p
 import argparse
 import importlib.util
 import os
-import platform
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.output import add_output_options, finish
+from benchmarks.output import add_output_options, finish, host
 from mast_edge.export import export_run
-from mast_edge.provenance import git_commit, processor, versions
 from mast_edge.runs import find_run
 from mast_edge.runtime.evaluate import evaluate
 from mast_edge.runtime.opponents import missing_export
@@ -30,16 +29,8 @@ from mast_edge.runtime.verdict import Verdict
 RUNTIMES = {"torch": "torch", "numpy": None, "csr": None, "onnx": "onnxruntime", "c": None}
 """Runtime -> package that it needs."""
 COLUMNS = (
-    "judged",
-    "runtime",
-    "agents",
-    "verdict",
-    "pairs",
-    "wins",
-    "reference",
-    "same actions",
-    "|dQ|",
-    "us/act",
+    *("judged", "runtime", "agents", "verdict", "pairs", "wins", "reference"),
+    *("same actions", "|dQ|", "us/act", "s"),
 )
 
 
@@ -48,6 +39,7 @@ def benchmark_verdicts(
     reference: str | None = None,
     episodes: int | None = None,
     root: Path | None = None,
+    runtimes: Sequence[str] = tuple(RUNTIMES),
     tell: Callable[[str], object] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> dict[str, Any]:
     """Rows of verdicts; `decentralised` holds what `mast-edge evaluate --decentralised` reports.
@@ -57,6 +49,7 @@ def benchmark_verdicts(
         reference: a run, for a verdict on compression besides.
         episodes: of a fixed sample; None takes the sequential design.
         root: where run folders live.
+        runtimes: names in `RUNTIMES`; those whose package is missing are left out.
         tell: told what is being judged.
     """
     rows = []
@@ -64,8 +57,8 @@ def benchmark_verdicts(
         run = find_run(name, root)
         asked = [
             (runtime, "numpy" if runtime == "torch" else "torch")
-            for runtime, package in RUNTIMES.items()
-            if package is None or importlib.util.find_spec(package)
+            for runtime in runtimes
+            if (package := RUNTIMES[runtime]) is None or importlib.util.find_spec(package)
         ]
         for runtime, against in [*asked, *([("csr", reference)] if reference else [])]:
             if (kind := missing_export(run, runtime)) is not None:
@@ -74,6 +67,7 @@ def benchmark_verdicts(
                 tell(
                     f"{run.path.name}: {runtime} against {against}{', a process per agent' if apart else ''}"
                 )
+                begin = time.perf_counter()
                 judged = evaluate(
                     run=str(run.path),
                     runtime=runtime,
@@ -82,9 +76,8 @@ def benchmark_verdicts(
                     decentralised=apart,
                     root=root,
                 )
-                rows.append(_row(run.path.name, judged))
-    host = {"machine": platform.machine(), "cpu": processor(), "commit": git_commit(), **versions()}
-    return {"schema": "mast-edge/benchmark/1", "host": host, "rows": rows}
+                rows.append(_row(run.path.name, judged) | {"seconds": time.perf_counter() - begin})
+    return {"schema": "mast-edge/benchmark/1", "host": host(), "rows": rows}
 
 
 def _row(run: str, verdict: Verdict) -> dict[str, Any]:
@@ -117,7 +110,7 @@ def _shown(row: dict[str, Any]) -> list[str]:
         shadow = [f"{100 * row['action_agreement']:.2f} %", f"{row['max_abs_q_error']:.1e}"]
     return [
         *(row["judged"], row["name"], alike, row["decision"], str(row["episodes"]), *rates, *shadow),
-        f"{row['latency_us']['median']:.2f}",
+        *(f"{row['latency_us']['median']:.2f}", f"{row['seconds']:.1f}"),
     ]
 
 
@@ -128,10 +121,11 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--reference", metavar="RUN", help="also judge csr against this run")
+    parser.add_argument("--runtimes", nargs="+", choices=list(RUNTIMES), default=list(RUNTIMES))
     parser.add_argument("--episodes", type=int, help="a fixed number of pairs instead of looks")
     add_output_options(parser)
     asked = parser.parse_args()
-    finish(benchmark_verdicts(asked.runs, asked.reference, asked.episodes), asked, show)
+    finish(benchmark_verdicts(asked.runs, asked.reference, asked.episodes, None, asked.runtimes), asked, show)
 
 
 if __name__ == "__main__":

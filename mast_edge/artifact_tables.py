@@ -14,7 +14,7 @@ from mast_edge.artifact_header import Tensor
 from mast_edge.errors import ArtifactInconsistent, ArtifactTooLarge, ArtifactValue
 from mast_edge.layers import DenseLayer, Layer, SparseLayer, index_dtype, pointer_dtype
 from mast_edge.spec import AgentSpec
-from mast_edge.topology import GATES, PATTERNS
+from mast_edge.topology import GATES, PATTERNS, group_heights
 
 _SECTIONS = {
     "csr": ("values", "indices", "indptr"),
@@ -107,7 +107,7 @@ def layer_of(
             f"{who}: {name} must have {height} rows or more in a gate for {pattern} blocks; "
             f"got {rows} rows. Export again."
         )
-    groups = gates * -(-(rows // gates) // height)
+    groups = len(group_heights(rows, height, gates))
     entries = tensors[values].shape[0] if tensors[values].shape else -1
     if not 0 <= entries <= groups * cols:
         raise ArtifactInconsistent(

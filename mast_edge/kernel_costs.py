@@ -9,7 +9,7 @@ time decides. One product is taken to cost a constant for each of these:
     8x1     the product; each group of 8 rows; each block, a column of a group with any weight
     4x1     the product; each group of 4 rows; each block
 
-The constants are measured once, in about 50 ms, when an agent is first loaded on a machine, and kept in the
+The constants are measured once, in 50 to 110 ms, when an agent is first loaded on a machine, and kept in the
 user's cache under the processor's name. MAST_EDGE_KERNEL_COSTS=shipped takes those of one machine instead.
 
 Source: runtime.md section 6, "Selection per layer".

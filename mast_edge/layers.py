@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mast_edge.dense_agent import Floats
 from mast_edge.spec import LAYERS
-from mast_edge.topology import GATES, Blocks, blocks, layer_blocks
+from mast_edge.topology import GATES, Blocks, blocks, group_heights, layer_blocks
 
 PRECISIONS = ("f32", "int8")
 LARGEST_INT8 = 127
@@ -150,17 +150,13 @@ class SparseLayer:
             begin = end
 
     def _heights(self) -> NDArray[np.int64]:
-        """(groups,): rows of each group, as `groups.heights`."""
-        gate = self.rows // self.gates
-        heights = np.full((self.gates, -(-gate // self.height)), self.height)
-        heights[:, -1] = gate - self.height * (heights.shape[1] - 1)
-        return heights.ravel()
+        """(groups,): as `groups.heights`, which would take many objects in a large layer."""
+        return group_heights(self.rows, self.height, self.gates)
 
     def _starts(self, begin: int, end: int) -> NDArray[np.int64]:
-        """First rows of groups begin..end, as in `groups.starts`."""
-        group, gate = np.arange(begin, end), self.rows // self.gates
-        per_gate = -(-gate // self.height)
-        starts: NDArray[np.int64] = group // per_gate * gate + group % per_gate * self.height
+        """First rows of groups begin..end."""
+        heights = self._heights()
+        starts: NDArray[np.int64] = (np.cumsum(heights) - heights)[begin:end]
         return starts
 
     def _group_of_entry(self, begin: int, end: int) -> NDArray[np.int64]:

@@ -60,6 +60,15 @@ class Blocks:
         return np.repeat(kept, self.heights, axis=0)
 
 
+def group_heights(out: int, height: int, gates: int = 1) -> NDArray[np.int64]:
+    """(groups,): rows of every group, which follow one another; arguments as in `blocks`."""
+    rows = out // gates
+    height = height if rows >= height else 1
+    heights = np.full((gates, -(-rows // height)), height)
+    heights[:, -1] = rows - height * (heights.shape[1] - 1)
+    return heights.ravel()
+
+
 @lru_cache(maxsize=256)
 def blocks(out: int, height: int, gates: int = 1) -> Blocks:
     """The row groups of a layer.
@@ -69,11 +78,8 @@ def blocks(out: int, height: int, gates: int = 1) -> Blocks:
         height: rows of a full block; a gate with fewer rows stays unstructured.
         gates: matrices stacked along the rows.
     """
-    rows = out // gates
-    height = height if rows >= height else 1
-    starts = [gate * rows + row for gate in range(gates) for row in range(0, rows, height)]
-    heights = [min(height, rows - start % rows) for start in starts]
-    return Blocks(tuple(starts), tuple(heights))
+    heights = group_heights(out, height, gates)
+    return Blocks(tuple((np.cumsum(heights) - heights).tolist()), tuple(heights.tolist()))
 
 
 def layer_blocks(layer: str, out: int, pattern: str) -> Blocks:

@@ -58,7 +58,7 @@ class StepFrames:
         end = HEADER_BYTES + 4 * spec.obs_dim
         self._obs = rows[:, HEADER_BYTES:end].view("<f4")
         self._avail = rows[:, end : end + spec.n_actions]
-        self.frames = [memoryview(row)[: FRAME_BYTES + payload] for row in rows]  # type: ignore[arg-type]
+        self.frames = [row.data[: FRAME_BYTES + payload] for row in rows]
 
     def fill(self, sequence: int, obs: NDArray[np.float32], avail: NDArray[np.uint8]) -> None:
         """Each agent's own row of obs (N, O) and avail (N, A) into its frame."""

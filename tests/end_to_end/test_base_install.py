@@ -25,9 +25,9 @@ OPTIONAL = ("torch", "onnx", "onnxruntime", "scipy", "tensorboardX", "matplotlib
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run(arguments: list[str], **options: object) -> str:
+def run(arguments: list[str], cwd: Path | None = None) -> str:
     """Standard output of a command that must succeed."""
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=1500, check=False, **options)  # type: ignore[call-overload]
+    done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return str(done.stdout)
 
